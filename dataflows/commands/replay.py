@@ -1,0 +1,267 @@
+"""``noskew replay``: the features of history, with the engine that runs live, into Parquet."""
+
+from __future__ import annotations
+
+import datetime as dt
+import json
+import time
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+from rich.table import Table
+
+from noskew.dataflows.core import history
+from noskew.dataflows.core.engine import Engine
+from noskew.dataflows.core.resolver import Resolver
+from noskew.dataflows.definition.compile import compile_plan
+from noskew.dataflows.definition.load import load
+from noskew.dataflows.errors import UsageError
+from noskew.dataflows.kafka.history import TopicHistory
+from noskew.dataflows.model.bundle import Bundle
+from noskew.dataflows.model.scoring import Scorer
+from noskew.schemas.columns import NULL, Strings
+from noskew.schemas.registry import Registry
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from numpy.typing import NDArray
+    from rich.console import Console
+
+    from noskew.dataflows.core.batch import Batch
+    from noskew.dataflows.core.engine import Features
+    from noskew.dataflows.core.history import History
+    from noskew.dataflows.definition.plan import Plan
+    from noskew.dataflows.settings import Settings
+    from noskew.schemas.columns import Column
+
+ROW_GROUP = 65_536
+
+
+@dataclass(slots=True)
+class Report:
+    """What a replay did."""
+
+    out: Path
+    order: str
+    read: int
+    written: int
+    dead: int
+    seconds: float
+
+    def to_json(self) -> dict[str, Any]:
+        """Return the report as JSON values."""
+        return {
+            "out": str(self.out),
+            "order": self.order,
+            "read": self.read,
+            "written": self.written,
+            "dead": self.dead,
+            "seconds": round(self.seconds, 3),
+            "events_per_s": round(self.read / max(self.seconds, 1e-9)),
+        }
+
+
+def replay(
+    definition: Path,
+    inputs: list[str],
+    out: Path,
+    settings: Settings,
+    *,
+    begin: str | None = None,
+    end: str | None = None,
+    order: str = "auto",
+    score: bool = False,
+) -> Report:
+    """Compute the features of every event of ``inputs`` and write those in [begin, end).
+
+    begin, end   ISO event times; what comes before ``begin`` warms the state up
+    order        of a topic: "auto", "journal" or "canonical"; a file says its own
+    score        add margins and scores of the bundle ``settings.model``
+
+    Raises UsageError, UnsafeResumeError.
+    """
+    plan = compile_plan(load(definition))
+    bundle = Bundle.load(settings.model, plan, definition=str(definition)) if score else None
+    scorer = None if bundle is None else Scorer(bundle, settings.threads)
+    span = (_time(begin, "from", NULL), _time(end, "to", 2**63 - 1))
+    source, close = _source(plan, inputs, settings, order)
+    metadata = {
+        "noskew.fingerprint": plan.fingerprint.hex(),
+        "noskew.order": source.order,
+        "noskew.sources": json.dumps(inputs),
+        "noskew.model": "" if bundle is None else bundle.sha256.hex(),
+    }
+    _refuse_other(out, metadata)
+    began_s = time.monotonic()
+    report = Report(out, source.order, 0, 0, 0, 0.0)
+    part = out.with_name(f".{out.name}.part")
+    try:
+        engine = Engine(plan, _partitions(source))
+        with pq.ParquetWriter(part, _schema(plan, metadata, scored=score)) as writer:
+            for table in _tables(plan, engine, scorer, source.batches(), span, report):
+                writer.write_table(table.cast(writer.schema), row_group_size=ROW_GROUP)
+        part.replace(out)
+    finally:
+        part.unlink(missing_ok=True)
+        close()
+    report.seconds = time.monotonic() - began_s
+    return report
+
+
+def render(report: Report, console: Console) -> None:
+    """Print the report as a table."""
+    table = Table(title=f"replay: {report.out}", show_header=False)
+    for name, value in report.to_json().items():
+        table.add_row(name.replace("_", " "), str(value))
+    console.print(table)
+
+
+def _source(
+    plan: Plan, inputs: list[str], settings: Settings, order: str
+) -> tuple[History | TopicHistory, Any]:
+    if len(inputs) != 1:
+        raise UsageError(
+            f"{len(inputs)} inputs were given, pipeline {plan.name!r} reads one stream: "
+            f"--input [{plan.scored.name}=]FILE.parquet, or --input kafka"
+        )
+    name, _, path = inputs[0].rpartition("=")
+    if name not in {"", plan.scored.name}:
+        raise UsageError(
+            f"--input {inputs[0]!r} names stream {name!r}; the pipeline reads {plan.scored.name!r}"
+        )
+    if path != "kafka":
+        return history.read(Path(path), plan.scored), lambda: None
+    registry = Registry(settings.registry, settings.state_dir / "schemas")
+    resolver = Resolver(registry)
+
+    def close() -> None:
+        resolver.close()
+        registry.close()
+
+    return TopicHistory(plan, settings.brokers, resolver, order), close
+
+
+def _partitions(source: History | TopicHistory) -> int:
+    return source.topic.partitions if isinstance(source, TopicHistory) else source.partitions
+
+
+def _tables(
+    plan: Plan,
+    engine: Engine,
+    scorer: Scorer | None,
+    batches: Iterator[Batch],
+    span: tuple[int, int],
+    report: Report,
+) -> Iterator[pa.Table]:
+    """Yield the rows to write, a row group at a time."""
+    parts: list[pa.Table] = []
+    rows = 0
+    for batch in batches:
+        features = engine.process(batch)
+        engine.sweep()
+        for table in engine.tables:
+            # Nobody reads rows of the past: only the list of changes is emptied.
+            table.drain()
+        engine.splits()
+        engine.caps()
+        report.read += len(batch)
+        report.dead += int(features.dead.sum())
+        keep = np.flatnonzero(
+            ~features.dead & (batch.time_us >= span[0]) & (batch.time_us < span[1])
+        )
+        if not len(keep):
+            continue
+        parts.append(_table(plan, batch, features, scorer, keep))
+        rows += len(keep)
+        report.written += len(keep)
+        if rows >= ROW_GROUP:
+            yield pa.concat_tables(parts)
+            parts, rows = [], 0
+    if parts:
+        yield pa.concat_tables(parts)
+
+
+def _table(
+    plan: Plan, batch: Batch, features: Features, scorer: Scorer | None, keep: NDArray[np.int64]
+) -> pa.Table:
+    columns: dict[str, pa.Array] = {
+        history.PARTITION: pa.array(batch.partition[keep]),
+        history.OFFSET: pa.array(batch.offset[keep]),
+    }
+    for name in _identity(plan):
+        column = batch.columns[name]
+        columns[name] = _arrow(column.take(keep) if isinstance(column, Strings) else column[keep])
+    for name, values in zip(plan.names, features.vectors, strict=True):
+        columns[name] = pa.array(values[keep])
+    if scorer is not None:
+        margin, score = scorer.score(features.vectors)
+        columns["margin"], columns["score"] = pa.array(margin[keep]), pa.array(score[keep])
+    columns["flags"] = pa.array(features.flags[keep])
+    return pa.table(columns)
+
+
+def _schema(plan: Plan, metadata: dict[str, str], *, scored: bool) -> pa.Schema:
+    stream = plan.scored
+    fields = [(history.PARTITION, pa.int32()), (history.OFFSET, pa.int64())]
+    for name in _identity(plan):
+        kind = pa.string() if stream.fields[name] == "string" else pa.int64()
+        fields.append((name, pa.timestamp("us") if name == stream.time else kind))
+    fields += [(name, pa.float64()) for name in plan.names]
+    if scored:
+        fields += [("margin", pa.float64()), ("score", pa.float64())]
+    fields.append(("flags", pa.int32()))
+    names = [name for name, _ in fields]
+    twice = sorted({name for name in names if names.count(name) > 1})
+    if twice:
+        raise UsageError(
+            f"features {', '.join(map(repr, twice))} are named like a field of the event: give "
+            "them another name with .named(...)"
+        )
+    return pa.schema(fields, metadata=metadata)
+
+
+def _identity(plan: Plan) -> list[str]:
+    return list(dict.fromkeys((plan.scored.id, plan.scored.key, plan.scored.time)))
+
+
+def _arrow(column: Column) -> pa.Array:
+    if isinstance(column, Strings):
+        return pa.array(column.to_list(), pa.string())
+    return pa.array(column, mask=column == NULL)
+
+
+def _time(text: str | None, flag: str, default: int) -> int:
+    if text is None:
+        return default
+    try:
+        at = dt.datetime.fromisoformat(text)
+    except ValueError as error:
+        raise UsageError(
+            f"--{flag} {text!r} is not an ISO time such as 2026-11-23T08:00:00"
+        ) from error
+    if at.tzinfo is None:
+        at = at.replace(tzinfo=dt.UTC)
+    epoch = dt.datetime(1970, 1, 1, tzinfo=dt.UTC)
+    return (at - epoch) // dt.timedelta(microseconds=1)
+
+
+def _refuse_other(out: Path, metadata: dict[str, str]) -> None:
+    """Refuse to overwrite a file that is not this replay's own earlier output."""
+    if not out.exists():
+        return
+    try:
+        found = pq.read_schema(out).metadata or {}
+    except (OSError, pa.ArrowException):
+        found = {}
+    for key, value in metadata.items():
+        was = found.get(key.encode(), b"").decode()
+        if was != value:
+            raise UsageError(
+                f"{out} exists and is of another {key.removeprefix('noskew.')} ({was or 'none'!r}, "
+                f"this replay's is {value!r}): remove it, or give another --out"
+            )

@@ -1,0 +1,254 @@
+"""``noskew run``: the always-on processor, from preflight to a clean stop."""
+
+from __future__ import annotations
+
+import signal
+import threading
+import time
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from bytewax.run import cli_main
+from rich.table import Table
+
+from noskew.dataflows.assemble import assemble
+from noskew.dataflows.definition.compile import compile_plan
+from noskew.dataflows.definition.load import load
+from noskew.dataflows.kafka import preflight
+from noskew.dataflows.kafka.outbox import DeliveryError
+from noskew.dataflows.model.bundle import Bundle
+from noskew.dataflows.model.scoring import Scorer
+from noskew.dataflows.pipeline import Failure, build
+from noskew.dataflows.store.writer import Store
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from pathlib import Path
+    from types import FrameType
+
+    from rich.console import Console
+
+    from noskew.dataflows.core.tally import Tally
+    from noskew.dataflows.definition.plan import Plan
+    from noskew.dataflows.pipeline import Shard
+    from noskew.dataflows.settings import Settings
+
+STOP_S = 8.0
+"""How long a stop waits for servers that do not answer: within the 10 s that supervisors grant."""
+
+REPORT_S = 5.0
+"""Time between two lines of progress."""
+
+
+@dataclass(slots=True)
+class Report:
+    """What a run did, since this process started."""
+
+    pipeline: str
+    seconds: float
+    tally: Tally
+    align_wait_ran_out: int
+    rows_written: int
+    rows_behind: int
+
+    def to_json(self) -> dict[str, Any]:
+        """Return the report as JSON values."""
+        return {
+            "pipeline": self.pipeline,
+            "seconds": round(self.seconds, 3),
+            "events_per_s": round(self.tally.delivered / max(self.seconds, 1e-9)),
+            **self.tally.to_json(),
+            "align_wait_ran_out": self.align_wait_ran_out,
+            "rows_written": self.rows_written,
+            "rows_behind": self.rows_behind,
+        }
+
+
+class Stop:
+    """A stop that was asked for: by a signal, or by the end of the topic.
+
+    The first signal drains and ends the run, the second ends the process at once.
+    """
+
+    def __init__(self) -> None:
+        self._asked = threading.Event()
+        self._asked_s = 0.0
+
+    def __call__(self) -> bool:
+        """Return whether a stop was asked for."""
+        return self._asked.is_set()
+
+    def ask(self) -> None:
+        """Ask for a stop."""
+        if not self._asked.is_set():
+            self._asked_s = time.monotonic()
+            self._asked.set()
+
+    def waits(self, waited_s: float) -> None:
+        """Give up waiting for a broker once a stop has waited long enough for it.
+
+        Raises DeliveryError: what was not acknowledged is not journaled and is done again.
+        """
+        if self._asked.is_set() and min(waited_s, time.monotonic() - self._asked_s) > STOP_S:
+            raise DeliveryError(
+                f"stopped while the broker did not answer for {STOP_S:g} s: what it has not "
+                "acknowledged is not journaled and will be done again at the next start"
+            )
+
+    def on_signals(self) -> None:
+        """Let SIGTERM and SIGINT ask for the stop; the second one ends the process at once."""
+        for number in (signal.SIGTERM, signal.SIGINT):
+            signal.signal(number, self._signalled)
+
+    def _signalled(self, number: int, _frame: FrameType | None) -> None:
+        self.ask()
+        signal.signal(number, signal.SIG_DFL)
+
+
+def run(
+    definition: Path,
+    settings: Settings,
+    *,
+    until_end: bool = False,
+    console: Console | None = None,
+    stop: Stop | None = None,
+) -> Report:
+    """Run a pipeline until it is told to stop; with ``until_end``, until the topic is done.
+
+    Raises NoskewError of the kind whose exit code says what to do (README, Operations).
+    """
+    stop = stop or Stop()
+    stop.on_signals()
+    plan = compile_plan(load(definition))
+    with preflight.lock(settings.state_dir):
+        return _run(definition, plan, settings, stop, until_end=until_end, console=console)
+
+
+def render(report: Report, console: Console) -> None:
+    """Print a run's report as a table."""
+    table = Table(title=f"{report.pipeline}: stopped", show_header=False)
+    for name, value in report.to_json().items():
+        table.add_row(name.replace("_", " "), str(value))
+    console.print(table)
+
+
+def _run(
+    definition: Path,
+    plan: Plan,
+    settings: Settings,
+    stop: Stop,
+    *,
+    until_end: bool,
+    console: Console | None,
+) -> Report:
+    scored = plan.model is not None and str(settings.model) != "none"
+    bundles: list[Bundle] = []
+    store = (
+        None
+        if settings.redis == "none"
+        else Store(
+            plan,
+            url=settings.redis,
+            namespace=settings.redis_namespace,
+            flush_s=settings.redis_flush_s,
+        )
+    )
+    warnings: list[str] = []
+    more: list[Callable[[], object]] = []
+    if scored:
+        more.append(
+            lambda: bundles.append(Bundle.load(settings.model, plan, definition=str(definition)))
+        )
+    if store is not None:
+        connected = store
+        more.append(lambda: warnings.extend(connected.check_connection()))
+    checked = preflight.check(plan, settings, more)
+    _say(console, [f"warning: {one}" for one in [*warnings, *checked.warnings]])
+    bundle = bundles[0] if bundles else None
+    scorer = None if bundle is None else Scorer(bundle, settings.threads)
+    began_s = time.monotonic()
+    try:
+        if store is not None:
+            store.start()
+        shard = assemble(plan, settings, checked, bundle, scorer, store, stop.waits)
+        _flow(shard, stop, _Progress(shard, stop, console, until_end=until_end))
+        if store is not None and not store.flush(STOP_S / 2):
+            _say(
+                console, ["warning: Redis does not answer; its rows are written at the next start"]
+            )
+        status = None if store is None else store.status()
+    finally:
+        if store is not None:
+            store.close()
+        checked.resolver.close()
+        checked.registry.close()
+    shard.close()
+    return Report(
+        plan.name,
+        time.monotonic() - began_s,
+        shard.deliver.tally,
+        shard.order.align_wait_ran_out,
+        0 if status is None else status.written,
+        0 if status is None else status.dirty,
+    )
+
+
+def _flow(shard: Shard, stop: Stop, watch: Callable[[], None]) -> None:
+    """Run the dataflow in this thread; raise the error that ended it, if one did."""
+    failure = Failure()
+    cli_main(build(shard, failure, stop, watch))  # type: ignore[no-untyped-call]  # Bytewax's
+    if failure.error is not None:
+        raise failure.error
+
+
+def _say(console: Console | None, lines: list[str]) -> None:
+    if console is not None:
+        for line in lines:
+            console.print(line, markup=False, highlight=False)
+
+
+class _Progress:
+    """Looks on after every read: says how it goes, and asks for the stop at the topic's end."""
+
+    def __init__(
+        self, shard: Shard, stop: Stop, console: Console | None, *, until_end: bool
+    ) -> None:
+        self._shard = shard
+        self._stop = stop
+        self._console = console
+        self._until_end = until_end
+        self._said_s = time.monotonic()
+        self._began_s = self._said_s
+        self._done = 0
+        self._caught_up = False
+
+    def __call__(self) -> None:
+        """Look on."""
+        shard = self._shard
+        if not self._caught_up and shard.idle():
+            self._caught_up = True
+            tally = shard.deliver.tally
+            took_s = time.monotonic() - self._began_s
+            _say(
+                self._console,
+                [f"caught up after {took_s:.1f} s: {tally.delivered + tally.rebuilt:,} events"],
+            )
+        if self._until_end and self._caught_up and shard.idle():
+            self._stop.ask()
+        now_s = time.monotonic()
+        if now_s - self._said_s < REPORT_S:
+            return
+        tally = shard.deliver.tally
+        done = tally.delivered + tally.rebuilt
+        rate = (done - self._done) / (now_s - self._said_s)
+        self._said_s, self._done = now_s, done
+        if self._console is None:
+            return
+        dead = sum(tally.dead.values())
+        state = f"rebuilding, {tally.rebuilt:,} events" if not shard.deliver.live else "live"
+        line = f"{state}: {rate:,.0f} events/s, {tally.scored:,} scored, {dead:,} dead letters"
+        if shard.decode.waiting:
+            held = ", ".join(f"{p} (schema {i})" for p, i in sorted(shard.decode.waiting.items()))
+            away = shard.decode.away or "being looked up"
+            line += f"; partitions held for the registry: {held}: {away}"
+        _say(self._console, [line])

@@ -1,0 +1,1 @@
+"""The engine-free core: batches, order, features and journal, used by live runs and replay."""

@@ -1,0 +1,304 @@
+"""The journal: what a shard took, in which order, and every decision its inputs do not imply.
+
+One record per settled interval. Replay, verify and restart take progress, order and decisions
+from here and never decide them again (DESIGN section 5).
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field, replace
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from noskew.dataflows.core.order import Runs
+from noskew.dataflows.errors import UnsafeResumeError
+from noskew.kernels.layout import NO_TIME
+from noskew.kernels.runs import VARINT_MAX, decode_runs, encode_runs
+from noskew.schemas import records
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator
+
+    from numpy.typing import NDArray
+
+    from noskew.dataflows.core.batch import Batch
+
+LAYOUT = 1
+"""Version of the record's meaning; a record of another layout is refused."""
+
+RUNS_MAX = 256 << 10
+"""Bytes of runs after which an entry is due: far below the 1 MB that a broker takes by default."""
+
+
+@dataclass(frozen=True, slots=True)
+class Topic:
+    """An input topic as the broker knows it. ``id`` is 16 bytes, None where there is none."""
+
+    name: str
+    id: bytes | None
+    partitions: int
+
+
+@dataclass(frozen=True, slots=True)
+class Decision:
+    """Something that does not follow from the inputs, and the seq from which it holds."""
+
+    kind: str
+    seq: int
+    subject: str
+    detail: str
+
+
+@dataclass(frozen=True, slots=True)
+class Gap:
+    """A range of the scored stream's records without a score: ``first <= offset < next``."""
+
+    reason: str
+    partition: int
+    first: int
+    next: int
+
+
+@dataclass(frozen=True, slots=True)
+class Entry:
+    """One journal record.
+
+    seq, count    the records covered are ``seq .. seq + count - 1``
+    next_offset, position_us, event_us   int64[partitions]; NO_TIME where there is no clock yet
+    runs          the processing order, packed (``kernels.runs``)
+    """
+
+    origin: str
+    shard: int
+    owner: str
+    generation: int
+    fingerprint: bytes
+    seq: int
+    count: int
+    runs: bytes
+    stream: str
+    topic: Topic
+    next_offset: NDArray[np.int64]
+    position_us: NDArray[np.int64]
+    event_us: NDArray[np.int64]
+    horizon_us: int
+    model: tuple[str, bytes] | None
+    gaps: tuple[Gap, ...] = ()
+    schemas: tuple[tuple[int, bytes, str], ...] = ()
+    decisions: tuple[Decision, ...] = ()
+
+    @property
+    def end(self) -> int:
+        """Return the sequence number of the next record to come."""
+        return self.seq + self.count
+
+    def encode(self, schema_id: int) -> bytes:
+        """Return the framed record."""
+        return records.encode("journal", self._to_avro(), schema_id)
+
+    def _to_avro(self) -> dict[str, Any]:
+        clocks = zip(
+            self.next_offset.tolist(),
+            self.position_us.tolist(),
+            self.event_us.tolist(),
+            strict=True,
+        )
+        return {
+            "layout": LAYOUT,
+            "origin": self.origin,
+            "shard": self.shard,
+            "owner": self.owner,
+            "generation": self.generation,
+            "fingerprint": self.fingerprint,
+            "seq": self.seq,
+            "count": self.count,
+            "runs": self.runs,
+            "inputs": [
+                {
+                    "stream": self.stream,
+                    "topic": self.topic.name,
+                    "topic_id": self.topic.id,
+                    "partition": partition,
+                    "next_offset": next_offset,
+                    "position_clock": _nullable(position_us),
+                    "event_clock": _nullable(event_us),
+                }
+                for partition, (next_offset, position_us, event_us) in enumerate(clocks)
+            ],
+            "without_score": [
+                {
+                    "reason": gap.reason,
+                    "stream": self.stream,
+                    "partition": gap.partition,
+                    "first": gap.first,
+                    "next": gap.next,
+                }
+                for gap in self.gaps
+            ],
+            "horizon": _nullable(self.horizon_us),
+            "model": None
+            if self.model is None
+            else dict(zip(("name", "sha256"), self.model, strict=True)),
+            "schemas": [
+                {"id": number, "sha256": sha256, "subject": subject}
+                for number, sha256, subject in self.schemas
+            ],
+            "decisions": [
+                {"kind": d.kind, "seq": d.seq, "subject": d.subject, "detail": d.detail}
+                for d in self.decisions
+            ],
+        }
+
+    @classmethod
+    def decode(cls, value: bytes) -> Entry:
+        """Read a framed record. Raises UnsafeResumeError for one this version cannot read."""
+        found = records.decode("journal", value)
+        if found["layout"] != LAYOUT:
+            raise UnsafeResumeError(
+                f"the journal was written with layout {found['layout']}, this version reads "
+                f"{LAYOUT}: run the version that wrote it, or start under another pipeline name"
+            )
+        inputs = found["inputs"]
+        model = found["model"]
+        return cls(
+            origin=found["origin"],
+            shard=found["shard"],
+            owner=found["owner"],
+            generation=found["generation"],
+            fingerprint=found["fingerprint"],
+            seq=found["seq"],
+            count=found["count"],
+            runs=found["runs"],
+            stream=inputs[0]["stream"],
+            topic=Topic(inputs[0]["topic"], inputs[0]["topic_id"], len(inputs)),
+            next_offset=np.array([one["next_offset"] for one in inputs], np.int64),
+            position_us=_times([one["position_clock"] for one in inputs]),
+            event_us=_times([one["event_clock"] for one in inputs]),
+            horizon_us=NO_TIME if found["horizon"] is None else found["horizon"],
+            model=None if model is None else (model["name"], model["sha256"]),
+            gaps=tuple(
+                Gap(g["reason"], g["partition"], g["first"], g["next"])
+                for g in found["without_score"]
+            ),
+            schemas=tuple((s["id"], s["sha256"], s["subject"]) for s in found["schemas"]),
+            decisions=tuple(
+                Decision(d["kind"], d["seq"], d["subject"], d["detail"]) for d in found["decisions"]
+            ),
+        )
+
+
+@dataclass(slots=True)
+class Ledger:
+    """What has been taken since the last entry: collects the next one.
+
+    last        the newest entry written (or read back at the start)
+    """
+
+    last: Entry
+    _next_offset: NDArray[np.int64] = field(init=False)
+    _runs: list[bytes] = field(init=False, default_factory=list)
+    _count: int = field(init=False, default=0)
+    _size: int = field(init=False, default=0)
+    _gaps: list[Gap] = field(init=False, default_factory=list)
+    _decisions: list[Decision] = field(init=False, default_factory=list)
+    _schemas: list[tuple[int, bytes, str]] = field(init=False, default_factory=list)
+
+    def __post_init__(self) -> None:
+        self._next_offset = self.last.next_offset.copy()
+
+    @property
+    def seq(self) -> int:
+        """Return the sequence number of the next record to be taken."""
+        return self.last.end + self._count
+
+    @property
+    def full(self) -> bool:
+        """Return whether the next entry nears the size that a broker takes."""
+        return self._size >= RUNS_MAX
+
+    @property
+    def pending(self) -> bool:
+        """Return whether there is anything to write."""
+        return bool(self._count or self._decisions or self._schemas)
+
+    def take(self, batch: Batch, gaps: Iterable[Gap]) -> None:
+        """Note a batch in processing order and which of its records have no score."""
+        out = np.empty(4 * VARINT_MAX * len(batch), np.uint8)
+        size = encode_runs(batch.partition, batch.offset, self._next_offset, out)
+        self._runs.append(out[:size].tobytes())
+        self._size += size
+        self._count += len(batch)
+        self._gaps.extend(gaps)
+
+    def decide(self, kind: str, subject: str, detail: str, seq: int | None = None) -> None:
+        """Note a decision that holds from ``seq`` (default: the next record)."""
+        self._decisions.append(Decision(kind, self.seq if seq is None else seq, subject, detail))
+
+    def saw(self, schema_id: int, sha256: bytes, subject: str) -> None:
+        """Note the first use of a writer's schema."""
+        self._schemas.append((schema_id, sha256, subject))
+
+    def close(
+        self, position_us: NDArray[np.int64], event_us: NDArray[np.int64], horizon_us: int
+    ) -> Entry:
+        """Return the entry of all that was noted and begin the next one."""
+        entry = replace(
+            self.last,
+            origin="progress",
+            seq=self.last.end,
+            count=self._count,
+            runs=b"".join(self._runs),
+            next_offset=self._next_offset.copy(),
+            position_us=position_us.copy(),
+            event_us=event_us.copy(),
+            horizon_us=horizon_us,
+            gaps=tuple(self._gaps),
+            schemas=tuple(self._schemas),
+            decisions=tuple(self._decisions),
+        )
+        self.last, self._count, self._size = entry, 0, 0
+        self._runs, self._gaps, self._decisions, self._schemas = [], [], [], []
+        return entry
+
+
+def runs(entries: Iterable[Entry]) -> Iterator[Runs]:
+    """Yield the runs of entries in their order.
+
+    Raises UnsafeResumeError where an entry does not follow on the one before it.
+    """
+    next_offset: NDArray[np.int64] | None = None
+    seq = 0
+    for entry in entries:
+        if next_offset is None:
+            # The first entry says where the inputs begin and covers nothing.
+            next_offset, seq = entry.next_offset.copy(), entry.end
+            continue
+        found = _unpack(entry, next_offset)
+        if found is None or entry.seq != seq or not np.array_equal(next_offset, entry.next_offset):
+            raise UnsafeResumeError(
+                f"the journal of shard {entry.shard} is damaged: the entry at seq {entry.seq} does "
+                f"not follow on seq {seq}; two instances may have written it, or it was cut: "
+                "start anew under another pipeline name"
+            )
+        seq = entry.end
+        if entry.count:
+            yield found
+
+
+def _unpack(entry: Entry, next_offset: NDArray[np.int64]) -> Runs | None:
+    data = np.frombuffer(entry.runs, np.uint8)
+    out = np.empty((4, len(data) // 4 + 1), np.int64)
+    size = decode_runs(data, next_offset, out)
+    if size < 0 or int(out[3, :size].sum()) != entry.count:
+        return None
+    source, first, following, count = (np.ascontiguousarray(row[:size]) for row in out)
+    return Runs((source, first, following, count), np.zeros(3, np.int64))
+
+
+def _nullable(time_us: int) -> int | None:
+    return None if time_us == NO_TIME else int(time_us)
+
+
+def _times(values: list[int | None]) -> NDArray[np.int64]:
+    return np.array([NO_TIME if value is None else value for value in values], np.int64)

@@ -1,0 +1,255 @@
+"""The one order in which records are processed: merged canonically, or as the journal says.
+
+``Waiting`` holds decoded records that wait for their turn, as columns; what has been taken is
+dropped when more is added. ``Merged`` and ``Journaled`` are the two ways to take them.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from noskew.dataflows.errors import UnsafeResumeError
+from noskew.kernels import merge as kernels
+from noskew.kernels.layout import NO_TIME
+from noskew.schemas.columns import Strings
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+
+    from numpy.typing import NDArray
+
+    from noskew.dataflows.core.batch import Batch, Letter
+    from noskew.dataflows.definition.plan import StreamPlan
+    from noskew.schemas.columns import Column
+
+BATCH_MAX = 4096
+"""Records in one processed batch: large enough to amortise calls, small enough for the caches."""
+
+
+class Waiting:
+    """Decoded records of one stream that wait for their turn, in offset order per partition.
+
+    head, tail   int64[partitions]  oldest and newest waiting row of each partition, -1: none
+    clock_us     int64[partitions]  position clock of each partition, over records *added*
+    taken_us     int64[partitions]  position clock of each partition, over records *taken*
+    rows         how many records wait in all
+    """
+
+    def __init__(self, stream: StreamPlan, partitions: int) -> None:
+        self.stream = stream
+        self.head = np.full(partitions, -1, np.int64)
+        self.tail = np.full(partitions, -1, np.int64)
+        self.clock_us = np.full(partitions, NO_TIME, np.int64)
+        self.taken_us = np.full(partitions, NO_TIME, np.int64)
+        self.rows = 0
+        self._arena: Batch | None = None
+        self._following = np.empty(0, np.int64)
+        self._position_us = np.empty(0, np.int64)
+        self._taken = np.empty(0, np.bool_)
+
+    def add(self, batch: Batch) -> None:
+        """Append a decoded batch; its records are in offset order within each partition."""
+        if not len(batch):
+            return
+        first = 0
+        if self.rows and self._arena is not None:
+            kept = np.flatnonzero(~self._taken)
+            arena = _concatenate(self._arena.take(kept), batch)
+            first = len(kept)
+            position_us = np.concatenate([self._position_us[kept], np.empty(len(batch), np.int64)])
+        else:
+            arena = batch
+            position_us = np.empty(len(batch), np.int64)
+        size = len(arena)
+        kernels.position_clocks(
+            arena.partition,
+            arena.available_us,
+            arena.reason,
+            first,
+            size,
+            self.clock_us,
+            position_us,
+        )
+        self.head[:] = -1
+        self._following = np.empty(size, np.int64)
+        kernels.link(arena.partition, 0, size, self.head, self.tail, self._following)
+        self._arena, self._position_us = arena, position_us
+        self._taken = np.zeros(size, np.bool_)
+        self.rows = size
+
+    def take(self, choose: Callable[[Waiting, NDArray[np.int64]], int], seq: int) -> Batch | None:
+        """Take up to ``BATCH_MAX`` records as ``choose`` orders them, numbered from ``seq``."""
+        if self._arena is None or not self.rows:
+            return None
+        index = np.empty(BATCH_MAX, np.int64)
+        index = index[: choose(self, index)]
+        if not len(index):
+            return None
+        batch = self._arena.take(index, seq)
+        batch.letters = _claim(self._arena, batch)
+        self._taken[index] = True
+        np.maximum.at(self.taken_us, batch.partition, self._position_us[index])
+        self.rows -= len(index)
+        return batch
+
+    def merge(self, awaited: NDArray[np.bool_], out: NDArray[np.int64]) -> int:
+        """Choose rows in canonical order; an awaited partition without a row ends the choice."""
+        return int(kernels.merge(self.head, self._following, self._position_us, awaited, out))
+
+    def follow(self, runs: Runs, out: NDArray[np.int64]) -> int:
+        """Choose rows as journaled runs say."""
+        offset = self._arena.offset if self._arena is not None else np.empty(0, np.int64)
+        source, first, following, count = runs.columns
+        links = (self.head, self._following)
+        return int(
+            kernels.follow(source, first, following, count, runs.cursor, *links, offset, out)
+        )
+
+    def counts(self) -> NDArray[np.int64]:
+        """Return how many records wait per partition, int64[partitions]."""
+        if self._arena is None or not self.rows:
+            return np.zeros(len(self.head), np.int64)
+        return np.bincount(self._arena.partition[~self._taken], minlength=len(self.head))
+
+
+@dataclass(slots=True)
+class Runs:
+    """Runs of one journal record and how far they have been followed.
+
+    columns  int64[runs] each: input, first offset, next offset, records delivered
+    cursor   int64[3]: run, records of it taken, 1 where the log contradicts the run
+    """
+
+    columns: tuple[NDArray[np.int64], NDArray[np.int64], NDArray[np.int64], NDArray[np.int64]]
+    cursor: NDArray[np.int64]
+
+    @property
+    def done(self) -> bool:
+        """Return whether every run has been followed to its end."""
+        return int(self.cursor[0]) == len(self.columns[0])
+
+
+class Merged:
+    """Takes records in canonical order, waiting for partitions that have unread records.
+
+    A partition is not waited for when it has none (``ended``), is held, or has delivered nothing
+    for ``align_wait_s`` while others could go on; each time that ran out is counted. ``None``
+    waits without limit (DESIGN section 3.1). ``clock_s`` is monotonic: it decides when to stop
+    waiting, never what a record means, and the order taken is journaled.
+    """
+
+    def __init__(
+        self, partitions: int, align_wait_s: float | None, clock_s: Callable[[], float]
+    ) -> None:
+        self.ran_out = 0
+        self._align_wait_s = align_wait_s
+        self._clock_s = clock_s
+        self._delivered_s = np.full(partitions, clock_s())
+        self._given_up = np.zeros(partitions, np.bool_)
+
+    def delivered(self, batch: Batch) -> None:
+        """Note which partitions delivered records."""
+        if len(batch):
+            seen = np.unique(batch.partition)
+            self._delivered_s[seen] = self._clock_s()
+            self._given_up[seen] = False
+
+    def take(self, waiting: Waiting, ended: NDArray[np.bool_], seq: int) -> Iterator[Batch]:
+        """Yield batches in processing order for as long as the order is known.
+
+        ended  bool[partitions]  the partition has no unread record, or is held
+        """
+        while True:
+            awaited = ~ended & ~self._given_up
+            batch = waiting.take(lambda rows, out, a=awaited: rows.merge(a, out), seq)  # type: ignore[misc]  # the default binds this turn's array
+            if batch is not None:
+                seq += len(batch)
+                yield batch
+            elif not (waiting.rows and self._give_up(waiting, awaited)):
+                return
+
+    def _give_up(self, waiting: Waiting, awaited: NDArray[np.bool_]) -> bool:
+        """Stop waiting for partitions that kept the others for too long; return whether any."""
+        if self._align_wait_s is None:
+            return False
+        silent = self._clock_s() - self._delivered_s > self._align_wait_s
+        late = awaited & (waiting.head < 0) & silent
+        self._given_up |= late
+        self.ran_out += int(late.sum())
+        return bool(late.any())
+
+
+class Journaled:
+    """Takes records in the order a journal says, then reports that it is done."""
+
+    def __init__(self, runs: Iterator[Runs]) -> None:
+        self._runs = runs
+        self._current = next(runs, None)
+
+    @property
+    def done(self) -> bool:
+        """Return whether the journal has been followed to its end."""
+        while self._current is not None and self._current.done:
+            self._current = next(self._runs, None)
+        return self._current is None
+
+    def take(self, waiting: Waiting, seq: int) -> Iterator[Batch]:
+        """Yield batches in journal order for as long as the records are there.
+
+        Raises UnsafeResumeError where the log no longer holds what the journal says was taken.
+        """
+        while not self.done:
+            runs = self._current
+            if runs is None:
+                return
+            batch = waiting.take(lambda rows, out, r=runs: rows.follow(r, out), seq)  # type: ignore[misc]  # the default binds this turn's runs
+            if runs.cursor[2]:
+                raise UnsafeResumeError(_contradiction(waiting.stream, runs))
+            if batch is None:
+                return
+            seq += len(batch)
+            yield batch
+
+
+def _contradiction(stream: StreamPlan, runs: Runs) -> str:
+    source, first, following, count = (int(column[runs.cursor[0]]) for column in runs.columns)
+    return (
+        f"topic {stream.topic!r} partition {source} no longer holds the {count} records that the "
+        f"journal took from offsets {first} to {following - 1}; restore the topic, or start anew "
+        "under another pipeline name"
+    )
+
+
+def _claim(arena: Batch, batch: Batch) -> dict[tuple[int, int], Letter]:
+    """Move the letters of a taken batch out of the arena: the slow path of dead letters."""
+    claimed: dict[tuple[int, int], Letter] = {}
+    for position in np.flatnonzero(batch.reason).tolist():
+        at = (int(batch.partition[position]), int(batch.offset[position]))
+        if at in arena.letters:
+            claimed[at] = arena.letters.pop(at)
+    return claimed
+
+
+def _concatenate(left: Batch, right: Batch) -> Batch:
+    """Join two batches of one stream; string columns get a heap of their own."""
+    return dataclasses.replace(
+        left,
+        partition=np.concatenate([left.partition, right.partition]),
+        offset=np.concatenate([left.offset, right.offset]),
+        record_time_us=np.concatenate([left.record_time_us, right.record_time_us]),
+        time_us=np.concatenate([left.time_us, right.time_us]),
+        available_us=np.concatenate([left.available_us, right.available_us]),
+        reason=np.concatenate([left.reason, right.reason]),
+        columns={name: _join(column, right.columns[name]) for name, column in left.columns.items()},
+        letters={**left.letters, **right.letters},
+    )
+
+
+def _join(left: Column, right: Column) -> Column:
+    if isinstance(left, Strings) and isinstance(right, Strings):
+        return Strings.concatenate([left, right])
+    return np.concatenate([left, right])

@@ -1,0 +1,1 @@
+"""What a definition says, checked, named, hashed and compiled to a plan."""

@@ -1,0 +1,1 @@
+"""Adapters to Kafka: the only modules that know a client library or Bytewax."""

@@ -1,0 +1,100 @@
+"""The journal's topic: reading its entries back, first to last."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import confluent_kafka as ck
+
+from noskew.dataflows.core.journal import Entry
+from noskew.dataflows.errors import UnsafeResumeError
+from noskew.dataflows.kafka.reader import CONSUMER
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Mapping
+
+TIMEOUT_S = 10.0
+
+_ENDED = ck.KafkaError._PARTITION_EOF  # noqa: SLF001  # a public name all the same
+
+
+class JournalLog:
+    """Reads one shard's journal partition."""
+
+    def __init__(
+        self, brokers: str, topic: str, shard: int, options: Mapping[str, Any] | None = None
+    ) -> None:
+        self._topic = topic
+        self._shard = shard
+        self._config = {
+            **CONSUMER,
+            "bootstrap.servers": brokers,
+            "group.id": f"{topic}.reader",
+            **(options or {}),
+        }
+
+    def last(self) -> Entry | None:
+        """Return the newest entry, None where the journal is empty."""
+        consumer = ck.Consumer(self._config)
+        try:
+            low, high = self._span(consumer)
+            # Transaction markers take offsets too, so look back until a record is found.
+            back = 1
+            while high > low:
+                begin = max(low, high - back)
+                found = list(self._read(consumer, begin))
+                if found:
+                    return Entry.decode(found[-1])
+                if begin == low:
+                    return None
+                back *= 8
+            return None
+        finally:
+            consumer.close()
+
+    def entries(self) -> Iterator[Entry]:
+        """Yield every entry written so far, oldest first.
+
+        Raises UnsafeResumeError where the beginning of the journal is gone.
+        """
+        consumer = ck.Consumer(self._config)
+        try:
+            low, _ = self._span(consumer)
+            if low > 0:
+                raise UnsafeResumeError(
+                    f"the journal {self._topic!r} begins at offset {low}, not 0: its beginning was "
+                    "deleted by retention, and the order before it is unknown; set retention.ms=-1 "
+                    "and start anew under another pipeline name"
+                )
+            for value in self._read(consumer, low):
+                yield Entry.decode(value)
+        finally:
+            consumer.close()
+
+    def _span(self, consumer: ck.Consumer) -> tuple[int, int]:
+        part = ck.TopicPartition(self._topic, self._shard)
+        low, high = consumer.get_watermark_offsets(part, timeout=TIMEOUT_S)
+        return int(low), int(high)
+
+    def _read(self, consumer: ck.Consumer, begin: int) -> Iterator[bytes]:
+        """Yield the values from offset ``begin`` to the end."""
+        consumer.assign([ck.TopicPartition(self._topic, self._shard, begin)])
+        while True:
+            messages = consumer.consume(500, 0) or consumer.consume(1, TIMEOUT_S)
+            if not messages:
+                raise UnsafeResumeError(
+                    f"the journal {self._topic!r} did not answer within {TIMEOUT_S:g} s at offset "
+                    f"{begin}; see whether the broker is up, then start again"
+                )
+            for message in messages:
+                error, value = message.error(), message.value()
+                if error is None and value is not None:
+                    begin = (message.offset() or 0) + 1
+                    yield value
+                elif error is not None and error.code() == _ENDED:
+                    return
+                else:
+                    raise UnsafeResumeError(
+                        f"the journal {self._topic!r} cannot be read at offset {begin}: "
+                        f"{'an empty record' if error is None else error.str()}"
+                    )

@@ -1,0 +1,149 @@
+"""Everything a run needs, looked at before it starts: every problem is found and told at once."""
+
+from __future__ import annotations
+
+import fcntl
+import os
+import socket
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
+
+from noskew.dataflows.core.resolver import Resolver
+from noskew.dataflows.errors import AlreadyRunningError, NoskewError, UsageError
+from noskew.dataflows.kafka import subjects
+from noskew.dataflows.kafka.deliver import Outputs
+from noskew.dataflows.kafka.topics import Admin, trustworthy_times
+from noskew.schemas.registry import Registry
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+    from pathlib import Path
+
+    from noskew.dataflows.core.journal import Topic
+    from noskew.dataflows.definition.plan import Plan
+    from noskew.dataflows.settings import Settings
+
+FOREVER = {"cleanup.policy": "delete", "retention.ms": "-1", "retention.bytes": "-1"}
+"""The journal is the only record of the order: it must not be deleted by age or compacted."""
+
+
+@dataclass(slots=True)
+class Checked:
+    """What the checks found: all that is needed to start."""
+
+    topic: Topic
+    admin: Admin
+    outputs: Outputs
+    registry: Registry
+    resolver: Resolver
+    warnings: list[str] = field(default_factory=list)
+
+
+@contextmanager
+def lock(directory: Path) -> Iterator[None]:
+    """Own a state directory while the process lives; the kernel frees it even after a kill.
+
+    Raises AlreadyRunningError where another process owns it.
+    """
+    try:
+        directory.mkdir(parents=True, exist_ok=True)
+        handle = (directory / "lock").open("a+")
+    except OSError as error:
+        raise UsageError(
+            f"state directory {directory} cannot be used ({error.strerror}); make it writable, or "
+            "give --state-dir"
+        ) from error
+    with handle:
+        try:
+            fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError as error:
+            handle.seek(0)
+            raise AlreadyRunningError(
+                f"state directory {directory} is in use by {handle.read().strip() or 'another'}: "
+                "stop that instance first, or give this one its own --state-dir"
+            ) from error
+        handle.truncate(0)
+        handle.write(f"pid {os.getpid()} on {socket.gethostname()}\n")
+        handle.flush()
+        yield
+
+
+def check(plan: Plan, settings: Settings, more: list[Callable[[], object]]) -> Checked:
+    """Look at brokers, topics, registry and whatever ``more`` checks; tell every problem at once.
+
+    Raises UsageError with one line per problem.
+    """
+    problems: list[str] = []
+    for one in more:
+        try:
+            one()
+        except NoskewError as error:
+            problems.append(str(error))
+    registry = Registry(settings.registry, settings.state_dir / "schemas")
+    resolver = Resolver(registry)
+    warnings: list[str] = []
+    topic: Topic | None = None
+    ids: dict[str, int] = {}
+    try:
+        ids = subjects.register(plan, registry, settings.state_dir / "subjects.json", warnings)
+        subjects.learn(plan, registry, resolver, warnings)
+    except NoskewError as error:
+        problems.append(str(error))
+    try:
+        admin = Admin.connect(settings.brokers)
+        topic = _topics(plan, admin, warnings)
+    except NoskewError as error:
+        problems.append(str(error))
+    if problems or topic is None:
+        resolver.close()
+        raise UsageError("\n".join(problems))
+    outputs = Outputs(
+        scores=f"{plan.name}.scores",
+        dead=f"{plan.name}.dead",
+        alerts=f"{plan.name}.alerts",
+        journal=f"{plan.name}.journal",
+        score_id=ids["scores"],
+        dead_id=ids["dead"],
+        alert_id=ids["alerts"],
+        journal_id=ids["journal"],
+    )
+    return Checked(topic, admin, outputs, registry, resolver, warnings)
+
+
+def _topics(plan: Plan, admin: Admin, warnings: list[str]) -> Topic:
+    scored = plan.scored
+    topic = admin.topic(scored.topic)
+    if topic is None:
+        raise UsageError(
+            f"topic {scored.topic!r} (stream {scored.name!r}) does not exist at {admin.brokers}: "
+            "create it, let its producer do so ('noskew simulate' does), or mend topic= in the "
+            "definition"
+        )
+    config = admin.config(scored.topic)
+    if config and not trustworthy_times(config):
+        raise UsageError(
+            f"topic {scored.topic!r} takes any record timestamp (message.timestamp.type="
+            f"{config.get('message.timestamp.type')}, message.timestamp.after.max.ms="
+            f"{config.get('message.timestamp.after.max.ms')}), so a producer could move the clock "
+            "into the future: set message.timestamp.type=LogAppendTime, or "
+            "message.timestamp.after.max.ms to at most 3600000"
+        )
+    for name, partitions, extra in (
+        ("scores", topic.partitions, {}),
+        ("dead", topic.partitions, {}),
+        ("alerts", 1, {}),
+        ("control", 1, {}),
+        ("journal", 1, FOREVER),
+    ):
+        admin.ensure(f"{plan.name}.{name}", partitions, extra)
+    journal = admin.config(f"{plan.name}.journal")
+    if journal and (
+        journal.get("retention.ms") != "-1" or "compact" in journal.get("cleanup.policy", "")
+    ):
+        warnings.append(
+            f"topic {plan.name}.journal has retention.ms={journal.get('retention.ms')} and "
+            f"cleanup.policy={journal.get('cleanup.policy')}: parts of the order will be deleted "
+            "and no restart will be possible; set retention.ms=-1 and cleanup.policy=delete"
+        )
+    return topic

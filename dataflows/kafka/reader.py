@@ -1,0 +1,229 @@
+"""Reads one topic's partitions into ``Raw`` batches: the only consumer of input records.
+
+Offsets come from us (``assign``), never from a consumer group. The reference implementation
+stands on confluent's ``consume``; what it hands out is one buffer with start positions, so that
+another client can stand behind the same three methods.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from operator import itemgetter, methodcaller
+from typing import TYPE_CHECKING, Any
+
+import confluent_kafka as ck
+import numpy as np
+
+from noskew.dataflows.core.batch import Raw
+from noskew.dataflows.errors import UnsafeResumeError
+from noskew.kernels.offsets import fresh
+from noskew.schemas.columns import NULL
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from numpy.typing import NDArray
+
+READ_MAX = 4096
+"""Records handed out at once."""
+
+WAIT_S = 0.01
+"""Longest blocking read: it bounds how late a signal or a timer is noticed."""
+
+CONSUMER: Mapping[str, Any] = {
+    "enable.auto.commit": False,
+    # Lost offsets must stop us; librdkafka would jump to the end of the log instead.
+    "auto.offset.reset": "error",
+    "enable.partition.eof": True,
+    "check.crcs": True,
+    "isolation.level": "read_committed",
+    # Small fetches keep the partitions of a backlog close together, so that little has to wait
+    # for its turn in the merge.
+    "max.partition.fetch.bytes": 256 << 10,
+    "fetch.wait.max.ms": 10,
+    # The default (1 s) stalls a consumer whose local queue was full once.
+    "fetch.queue.backoff.ms": 5,
+    "queued.max.messages.kbytes": 32 << 10,
+}
+
+
+# Underscores mark librdkafka's own error codes; they are public names.
+_ENDED = ck.KafkaError._PARTITION_EOF  # noqa: SLF001  # a public name all the same
+_OFFSET_GONE = {ck.KafkaError._AUTO_OFFSET_RESET, ck.KafkaError.OFFSET_OUT_OF_RANGE}  # noqa: SLF001  # a public name all the same
+_TRANSIENT = {
+    ck.KafkaError._TRANSPORT,  # noqa: SLF001  # a public name all the same
+    ck.KafkaError._ALL_BROKERS_DOWN,  # noqa: SLF001  # a public name all the same
+    ck.KafkaError._TIMED_OUT,  # noqa: SLF001  # a public name all the same
+    ck.KafkaError._RESOLVE,  # noqa: SLF001  # a public name all the same
+    ck.KafkaError.NOT_LEADER_FOR_PARTITION,
+    ck.KafkaError.LEADER_NOT_AVAILABLE,
+    ck.KafkaError.REQUEST_TIMED_OUT,
+}
+"""Outages, which librdkafka mends by itself."""
+
+
+_NEVER = 2**63 - 1
+
+
+@dataclass(slots=True)
+class Read:
+    """What one read gives.
+
+    raw    the records
+    ended  bool[partitions]  the partition has no unread record
+    stop   the reader was asked to stop: nothing follows
+    """
+
+    raw: Raw
+    ended: NDArray[np.bool_]
+    stop: bool = False
+
+
+class Reader:
+    """One consumer over all partitions of a topic, read from the offsets given.
+
+    next_offset  int64[partitions]  the next offset each partition will hand out
+    """
+
+    def __init__(
+        self,
+        brokers: str,
+        topic: str,
+        stream: int,
+        start: NDArray[np.int64],
+        group: str,
+        options: Mapping[str, Any] | None = None,
+    ) -> None:
+        self.topic = topic
+        self.next_offset = start.astype(np.int64, copy=True)
+        self._stream = stream
+        self._ended = np.zeros(len(start), np.bool_)
+        self._held = np.zeros(len(start), np.bool_)
+        self._consumer = ck.Consumer(
+            {
+                **CONSUMER,
+                "bootstrap.servers": brokers,
+                "group.id": group,
+                **(options or {}),
+            }
+        )
+        self._consumer.assign(
+            [ck.TopicPartition(topic, p, int(at)) for p, at in enumerate(self.next_offset)]
+        )
+
+    def read(self) -> Read:
+        """Return what has arrived, waiting at most ``WAIT_S`` for the first record.
+
+        Raises UnsafeResumeError where an offset is no longer (or not yet) in the log.
+        """
+        messages = self._consumer.consume(READ_MAX, 0)
+        if not messages:
+            # A call with a time-out waits for a full batch, so wait for one, then drain.
+            messages = self._consumer.consume(1, WAIT_S)
+            if messages:
+                messages += self._consumer.consume(READ_MAX - 1, 0)
+        events = [m for m in messages if m.error() is not None]
+        raw = self._raw([m for m in messages if m.error() is None] if events else messages)
+        self._ended[raw.partition] = False
+        for event in events:
+            self._note(event)
+        return Read(raw, self._ended.copy())
+
+    def hold(self, partition: int, offset: int) -> None:
+        """Stop reading a partition at ``offset``; ``release`` goes on from there."""
+        self.next_offset[partition] = offset
+        if not self._held[partition]:
+            self._held[partition] = True
+            self._ended[partition] = False
+            self._consumer.incremental_unassign([ck.TopicPartition(self.topic, partition)])
+
+    def release(self, partition: int) -> None:
+        """Read a held partition again, from where it was held."""
+        if self._held[partition]:
+            self._held[partition] = False
+            at = int(self.next_offset[partition])
+            self._consumer.incremental_assign([ck.TopicPartition(self.topic, partition, at)])
+
+    @property
+    def at_end(self) -> NDArray[np.bool_]:
+        """Return which partitions have been read to their end, bool[partitions]."""
+        return self._ended
+
+    def commit(self, offsets: NDArray[np.int64]) -> None:
+        """Commit group offsets in the background, for lag monitors only: never read back."""
+        self._consumer.commit(
+            offsets=[ck.TopicPartition(self.topic, p, int(at)) for p, at in enumerate(offsets)],
+            asynchronous=True,
+        )
+
+    def close(self) -> None:
+        """Leave the brokers."""
+        self._consumer.close()
+
+    def _raw(self, messages: list[ck.Message]) -> Raw:
+        n = len(messages)
+        partition = np.fromiter(map(ck.Message.partition, messages), np.int32, n)
+        offset = np.fromiter(map(ck.Message.offset, messages), np.int64, n)
+        keep = np.empty(n, np.bool_)
+        # What a held partition still hands out was in flight; it is read again at its release.
+        floor = np.where(self._held, _NEVER, self.next_offset)
+        kept_rows = fresh(partition, offset, floor, keep)
+        self.next_offset = np.where(self._held, self.next_offset, floor)
+        if kept_rows < n:
+            messages = [m for m, kept in zip(messages, keep.tolist(), strict=True) if kept]
+            partition, offset = partition[keep], offset[keep]
+            n = len(messages)
+        found = list(map(ck.Message.value, messages))
+        start = np.zeros(n + 1, np.int64)
+        absent = np.zeros(n, np.bool_)
+        if None in found:
+            absent[:] = [value is None for value in found]
+        values = [value or b"" for value in found]
+        np.cumsum(np.fromiter(map(len, values), np.int64, n), out=start[1:])
+        stamps = list(map(methodcaller("timestamp"), messages))
+        kind = np.fromiter(map(itemgetter(0), stamps), np.int64, n)
+        record_ms = np.fromiter(map(itemgetter(1), stamps), np.int64, n)
+        headers = list(map(ck.Message.headers, messages))
+        return Raw(
+            stream=self._stream,
+            payload=np.frombuffer(b"".join(values), np.uint8),
+            start=start,
+            absent=absent,
+            partition=partition,
+            offset=offset,
+            record_time_us=np.where(kind == ck.TIMESTAMP_NOT_AVAILABLE, NULL, record_ms * 1000),
+            keys=list(map(ck.Message.key, messages)),
+            headers=_headers(headers) if any(headers) else {},
+        )
+
+    def _note(self, event: ck.Message) -> None:
+        """Take note of an event that is not a record; raise for what must stop the pipeline."""
+        error, partition, offset = event.error(), event.partition(), event.offset()
+        if error is None or partition is None or offset is None:
+            return
+        code = error.code()
+        if code == _ENDED:
+            # The mark may be older than records handed out since, or than a hold.
+            is_new = offset >= int(self.next_offset[partition])
+            self._ended[partition] = is_new and not self._held[partition]
+        elif code in _OFFSET_GONE:
+            at = int(self.next_offset[partition])
+            raise UnsafeResumeError(
+                f"topic {self.topic!r} partition {partition} has no offset {at} "
+                f"({error.str()}); its retention has passed what was still to be read, or the "
+                "topic was recreated: start anew under another pipeline name to accept the gap"
+            )
+        elif code not in _TRANSIENT:
+            raise UnsafeResumeError(
+                f"reading topic {self.topic!r} partition {partition} failed: {error.str()}; "
+                "nothing after it was used: mend the cause, then start again"
+            )
+
+
+def _headers(found: list[Any]) -> dict[int, list[tuple[str, bytes]]]:
+    """Return the headers of the records that have any, by position: the slow path."""
+    return {
+        i: [(name, value or b"") for name, value in headers]
+        for i, headers in enumerate(found)
+        if headers
+    }

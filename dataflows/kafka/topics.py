@@ -1,0 +1,165 @@
+"""Topics: what a broker says of them, and making those that are ours to make."""
+
+from __future__ import annotations
+
+import datetime as dt
+import time
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import confluent_kafka as ck
+import numpy as np
+from confluent_kafka.admin import (  # type: ignore[attr-defined]  # re-exported, not declared
+    AdminClient,
+    ConfigResource,
+    NewTopic,
+    OffsetSpec,
+    ResourceType,
+)
+
+from noskew.dataflows.core.journal import Topic
+from noskew.dataflows.errors import UsageError
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from numpy.typing import NDArray
+
+TIMEOUT_S = 3.0
+"""How long a broker may take to answer before it counts as unreachable."""
+
+APPEAR_S = 10.0
+"""How long a topic just made may take to appear."""
+
+FUTURE_MAX_MS = 3_600_000
+"""Largest ``message.timestamp.after.max.ms`` under which Kafka's timestamps can be trusted."""
+
+
+@dataclass(slots=True)
+class Admin:
+    """Questions to one cluster. Every call ends within a few seconds."""
+
+    brokers: str
+    _client: AdminClient
+
+    @classmethod
+    def connect(cls, brokers: str) -> Admin:
+        """Return a connection. Raises UsageError where no broker answers in ``TIMEOUT_S``."""
+        client = AdminClient(
+            {"bootstrap.servers": brokers, "socket.timeout.ms": 5000, "log_level": 0}
+        )
+        try:
+            client.list_topics(timeout=TIMEOUT_S)
+        except ck.KafkaException as error:
+            raise UsageError(
+                f"no Kafka broker answers at {brokers!r} within {TIMEOUT_S:g} s "
+                f"({error.args[0].str()}): start it ('noskew stack up'), or give --brokers or "
+                "NOSKEW_BROKERS"
+            ) from error
+        return cls(brokers, client)
+
+    def topic(self, name: str) -> Topic | None:
+        """Return what the broker says of a topic, None where there is no such topic."""
+        found = self._client.list_topics(name, timeout=TIMEOUT_S).topics.get(name)
+        if found is None or found.error is not None or not found.partitions:
+            return None
+        return Topic(name, self._topic_id(name), len(found.partitions))
+
+    def ensure(self, name: str, partitions: int, config: Mapping[str, str]) -> Topic:
+        """Return a topic of ours, made if absent.
+
+        Raises UsageError where it exists with another number of partitions.
+        """
+        found = self.topic(name)
+        if found is None:
+            new = NewTopic(name, partitions, config=dict(config))
+            try:
+                self._client.create_topics([new], operation_timeout=5)[name].result(10)
+            except ck.KafkaException as error:
+                raced = error.args[0].code() == ck.KafkaError.TOPIC_ALREADY_EXISTS
+                if not raced:
+                    raise UsageError(
+                        f"topic {name!r} cannot be created: {error.args[0].str()}; create it with "
+                        f"{partitions} partitions, or allow this user to"
+                    ) from error
+            found = self._appeared(name)
+        if found.partitions != partitions:
+            raise UsageError(
+                f"topic {name!r} has {found.partitions} partitions, {partitions} are needed: "
+                "delete it, or run this pipeline under another name"
+            )
+        return found
+
+    def _appeared(self, name: str) -> Topic:
+        """Wait for a topic just made: not every broker knows it at once."""
+        deadline_s = time.monotonic() + APPEAR_S
+        while time.monotonic() < deadline_s:
+            found = self.topic(name)
+            if found is not None:
+                return found
+            time.sleep(0.05)
+        raise UsageError(
+            f"topic {name!r} was created but does not appear within {APPEAR_S:g} s: see the "
+            "broker's log, then start again"
+        )
+
+    def config(self, name: str) -> dict[str, str]:
+        """Return a topic's configuration; empty where the broker does not tell."""
+        resource = ConfigResource(ResourceType.TOPIC, name)
+        try:
+            found = self._client.describe_configs([resource], request_timeout=5)[resource].result(6)
+        except ck.KafkaException:
+            return {}
+        return {key: str(entry.value) for key, entry in found.items()}
+
+    def offsets(self, name: str, partitions: int, when: str | int) -> NDArray[np.int64]:
+        """Return an offset per partition: of "earliest", "latest", or a time in Kafka's ms.
+
+        A time after the last record gives the end of the partition.
+        """
+        words = {"earliest": OffsetSpec.earliest, "latest": OffsetSpec.latest}
+        word = words.get(str(when))
+        spec = OffsetSpec.for_timestamp(int(when)) if word is None else word()  # type: ignore[no-untyped-call]  # untyped there
+        asked = {ck.TopicPartition(name, p): spec for p in range(partitions)}
+        found = self._client.list_offsets(asked, request_timeout=5)
+        out = np.array([found[part].result(6).offset for part in asked], np.int64)
+        if (out < 0).any():
+            out = np.where(out < 0, self.offsets(name, partitions, "latest"), out)
+        return out
+
+    def _topic_id(self, name: str) -> bytes | None:
+        try:
+            found = self._client.describe_topics(ck.TopicCollection([name]), request_timeout=5)
+            topic_id = found[name].result(6).topic_id
+        except ck.KafkaException:
+            return None
+        high, low = topic_id.get_most_significant_bits(), topic_id.get_least_significant_bits()
+        return b"".join((part & (2**64 - 1)).to_bytes(8, "big") for part in (high, low))
+
+
+def when(text: str, setting: str, words: set[str]) -> str | int:
+    """Return a point in a log: one of ``words`` as it is, or an ISO time in Kafka's ms.
+
+    Raises UsageError for anything else.
+    """
+    if text in words:
+        return text
+    try:
+        at = dt.datetime.fromisoformat(text)
+    except ValueError as error:
+        known = " or ".join(repr(word) for word in sorted(words))
+        raise UsageError(
+            f"--{setting} {text!r} is neither {known} nor an ISO time such as "
+            "2026-11-23T08:00:00+00:00"
+        ) from error
+    if at.tzinfo is None:
+        at = at.replace(tzinfo=dt.UTC)
+    return int(at.timestamp() * 1000)
+
+
+def trustworthy_times(config: Mapping[str, str]) -> bool:
+    """Return whether Kafka's record timestamps bound event times (DESIGN section 3.6)."""
+    if config.get("message.timestamp.type") == "LogAppendTime":
+        return True
+    limit = config.get("message.timestamp.after.max.ms")
+    return limit is not None and int(limit) <= FUTURE_MAX_MS

@@ -1,0 +1,1 @@
+"""The model: bundles, scoring, and training; the one place that knows LightGBM."""

@@ -1,0 +1,1 @@
+"""A simulated world of payments: population, fraud, labels, into topics or Parquet."""

@@ -1,0 +1,244 @@
+"""Payments and labels into topics: paced as they happen, or a Parquet file as fast as it goes."""
+
+from __future__ import annotations
+
+import time
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Final, Self
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from noskew.dataflows.errors import UsageError
+from noskew.dataflows.kafka.producing import TopicWriter
+from noskew.dataflows.kafka.topics import Admin
+from noskew.dataflows.simulation.columns import (
+    COUNTRIES,
+    CURRENCIES,
+    ENTRY_MODES,
+    PaymentColumns,
+    Words,
+    encode_labels,
+    encode_payments,
+)
+from noskew.dataflows.simulation.population import partition_of
+from noskew.schemas import files
+from noskew.schemas.columns import NULL
+from noskew.schemas.registry import Registry
+from noskew.schemas.writer import RegistryAwayError, RegistryRefusedError
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from pathlib import Path
+    from types import TracebackType
+
+    from numpy.typing import NDArray
+
+    from noskew.dataflows.simulation.columns import LabelColumns
+
+TRANSACTIONS: Final = "transactions"
+FRAUD_LABELS: Final = "fraud_labels"
+PARTITIONS: Final = 8
+
+TOPIC_CONFIG: Final = {
+    "retention.ms": "-1",  # records may carry old timestamps; a broker's default would drop them
+    "message.timestamp.type": "CreateTime",
+}
+
+BATCH: Final = 65_536
+_REQUIRED: Final = ("transaction_id", "event_time", "customer_id", "amount_cents")
+
+
+@dataclass(slots=True)
+class Feed:
+    """The two topics of the simulation, open for writing; leaving the context flushes both."""
+
+    _payments: TopicWriter
+    _labels: TopicWriter
+    _payment_id: int
+    _label_id: int
+
+    @classmethod
+    def open(cls, brokers: str, registry: str, partitions: int = PARTITIONS) -> Feed:
+        """Make topics and register schemas where absent.
+
+        Raises UsageError where a server does not answer or a topic has other partitions.
+        """
+        admin = Admin.connect(brokers)
+        for topic in (TRANSACTIONS, FRAUD_LABELS):
+            admin.ensure(topic, partitions, TOPIC_CONFIG)
+        payment_id = register(registry, TRANSACTIONS, "transaction")
+        label_id = register(registry, FRAUD_LABELS, "label")
+        payments, labels = TopicWriter(brokers, TRANSACTIONS), TopicWriter(brokers, FRAUD_LABELS)
+        return cls(payments, labels, payment_id, label_id)
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        try:
+            self._payments.__exit__(kind, error, trace)
+        finally:
+            self._labels.__exit__(kind, error, trace)
+
+    def payments(self, columns: PaymentColumns) -> None:
+        """Queue payments; Kafka's timestamp is the time of sending."""
+        keys = keys_of(columns.customer_id)
+        payload = encode_payments(columns, self._payment_id)
+        self._payments.send(*payload, columns.partition, keys=keys)
+
+    def labels(self, columns: LabelColumns) -> None:
+        """Queue labels; Kafka's timestamp is the time of sending."""
+        keys = keys_of(columns.customer_id)
+        payload = encode_labels(columns, self._label_id)
+        self._labels.send(*payload, columns.partition, keys=keys)
+
+    def flush(self) -> None:
+        """Wait until everything is acknowledged; raises UsageError where something is not."""
+        self._payments.flush()
+        self._labels.flush()
+
+
+class Pace:
+    """How many records may have been sent by now, at a steady rate; ``began_us`` is the start."""
+
+    TICK_S: Final = 0.01
+
+    def __init__(self, rate: float) -> None:
+        self._rate = rate
+        self.began_us = time.time_ns() // 1_000
+        self._began_s = time.monotonic()
+
+    def due(self, sent: int, most: int) -> int:
+        """Wait until a record is due after ``sent`` ones; return how many are, at most ``most``."""
+        while True:
+            now = int((time.monotonic() - self._began_s) * self._rate)
+            if now > sent:
+                return min(now - sent, most)
+            time.sleep(self.TICK_S)
+
+
+def register(registry: str, topic: str, schema: str) -> int:
+    """Register a shipped schema as the topic's value schema, if it is not; return its id.
+
+    Raises UsageError where the registry does not answer or refuses.
+    """
+    client = Registry(registry, None)
+    try:
+        return client.register(f"{topic}-value", files.text(schema))
+    except (RegistryAwayError, RegistryRefusedError) as error:
+        message = f"schema {schema}.avsc of topic {topic!r}: {error}"
+        raise UsageError(message) from error
+    finally:
+        client.close()
+
+
+def keys_of(customer_id: NDArray[np.int64]) -> list[bytes]:
+    """Return message keys: each customer's id in decimal, made once per customer."""
+    ids, position = np.unique(customer_id, return_inverse=True)
+    texts = [b"%d" % number for number in ids.tolist()]
+    return [texts[i] for i in position.tolist()]
+
+
+def load_parquet(
+    path: Path | str,
+    brokers: str,
+    topic: str,
+    registry: str,
+    *,
+    partitions: int = PARTITIONS,
+    progress: Callable[[int], None] | None = None,
+) -> int:
+    """Put a file of payments into a topic, in file order; return the number of records.
+
+    The file has the columns transaction_id, event_time, customer_id, amount_cents; it may have
+    the other fields of transaction.avsc, which otherwise take the schema's defaults (terminal_id:
+    null). A record's partition is ``partition_of`` its customer; Kafka's timestamp is the
+    column record_timestamp if there is one, else the event time. The topic is made if absent.
+    Raises UsageError for a missing column, a null where there may be none, and for servers that
+    do not answer; ``progress`` gets the number sent so far.
+    """
+    try:
+        file = pq.ParquetFile(path)
+    except (OSError, pa.ArrowInvalid) as error:
+        message = f"{path} cannot be read as Parquet ({error}); give a file of payments"
+        raise UsageError(message) from error
+    names = file.schema_arrow.names
+    missing = [name for name in _REQUIRED if name not in names]
+    if missing:
+        message = f"{path}: no column {', '.join(missing)}; it has {', '.join(names)}"
+        raise UsageError(message)
+    Admin.connect(brokers).ensure(topic, partitions, TOPIC_CONFIG)
+    schema_id = register(registry, topic, "transaction")
+    wanted = [name for name in names if name in (*PaymentColumns.__slots__, "record_timestamp")]
+    done = 0
+    with TopicWriter(brokers, topic) as writer:
+        for batch in file.iter_batches(BATCH, columns=wanted):
+            columns = read_payments(batch, partitions)
+            keys = keys_of(columns.customer_id)
+            payload = encode_payments(columns, schema_id)
+            writer.send(*payload, columns.partition, columns.record_time_us, keys)
+            done += len(columns)
+            if progress is not None:
+                progress(done)
+    return done
+
+
+def read_payments(batch: pa.RecordBatch, partitions: int) -> PaymentColumns:
+    """Return rows of a Parquet file as payments, see ``load_parquet``; scenario is 0."""
+    n = batch.num_rows
+    customer_id = _longs(batch, "customer_id")
+    event_time = _longs(batch, "event_time")
+    entry_mode = _words(batch, "entry_mode", ENTRY_MODES[0])
+    unknown = sorted(set(entry_mode.vocabulary) - set(ENTRY_MODES))
+    if unknown:
+        message = f"entry_mode {unknown[0]!r} is none of {', '.join(ENTRY_MODES)}"
+        raise UsageError(message)
+    symbol = np.array([ENTRY_MODES.index(text) for text in entry_mode.vocabulary], np.int64)
+    has_time = "record_timestamp" in batch.schema.names
+    return PaymentColumns(
+        transaction_id=_longs(batch, "transaction_id"),
+        event_time=event_time,
+        customer_id=customer_id,
+        terminal_id=_longs(batch, "terminal_id", NULL),
+        amount_cents=_longs(batch, "amount_cents"),
+        currency=_words(batch, "currency", CURRENCIES[0]),
+        entry_mode=symbol[entry_mode.code],
+        merchant_category=_longs(batch, "merchant_category", 0),
+        country=_words(batch, "country", COUNTRIES[0]),
+        card_present=_longs(batch, "card_present", 1),
+        channel=_words(batch, "channel", "pos"),
+        partition=partition_of(customer_id, partitions),
+        record_time_us=_longs(batch, "record_timestamp") if has_time else event_time,
+        scenario=np.zeros(n, np.int64),
+    )
+
+
+def _longs(batch: pa.RecordBatch, name: str, default: int | None = None) -> NDArray[np.int64]:
+    """Return a column as int64; nulls are refused where there is no default."""
+    if name not in batch.schema.names:
+        return np.full(batch.num_rows, default, np.int64)
+    column = batch.column(name)
+    if pa.types.is_timestamp(column.type):
+        column = column.cast(pa.timestamp("us", tz=column.type.tz)).view(pa.int64())
+    column = column.cast(pa.int64())
+    if column.null_count:
+        if default is None:
+            message = f"column {name} has {column.null_count} nulls; a payment needs a {name}"
+            raise UsageError(message)
+        column = column.fill_null(default)
+    values: NDArray[np.int64] = column.to_numpy(zero_copy_only=False)
+    return values
+
+
+def _words(batch: pa.RecordBatch, name: str, default: str) -> Words:
+    if name not in batch.schema.names:
+        return Words(np.zeros(batch.num_rows, np.int32), (default,))
+    coded = batch.column(name).cast(pa.string()).fill_null(default).dictionary_encode()
+    return Words(coded.indices.to_numpy(), tuple(coded.dictionary.to_pylist()) or (default,))

@@ -1,0 +1,1 @@
+"""What surrounds the pipeline: local servers, their stand-ins, locked dependencies."""

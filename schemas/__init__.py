@@ -1,0 +1,1 @@
+"""Events on the wire: Avro schemas, framing, the registry, decoding into columns."""

@@ -1,0 +1,179 @@
+"""The order of records: canonical, on arrival, and as the journal says."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, cast
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from noskew.dataflows.core.batch import Batch
+from noskew.dataflows.core.order import Journaled, Merged, Runs, Waiting
+from noskew.dataflows.errors import UnsafeResumeError
+from noskew.schemas.columns import Strings
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+    from noskew.dataflows.definition.plan import StreamPlan
+
+Record = tuple[int, int, int]
+"""Partition, offset, availability time."""
+
+
+class Stream:
+    """The one thing order reads of a stream: its topic, for messages."""
+
+    topic = "transactions"
+
+
+def waiting(partitions: int) -> Waiting:
+    return Waiting(cast("StreamPlan", Stream()), partitions)
+
+
+def batch(records: Iterable[Record], dead: frozenset[int] = frozenset()) -> Batch:
+    rows = list(records)
+    time_us = np.array([row[2] for row in rows], np.int64)
+    return Batch(
+        stream=0,
+        partition=np.array([row[0] for row in rows], np.int32),
+        offset=np.array([row[1] for row in rows], np.int64),
+        record_time_us=time_us,
+        time_us=time_us,
+        available_us=time_us,
+        reason=np.array([row[1] in dead for row in rows], np.uint8),
+        columns={"id": Strings.from_list([f"{row[0]}:{row[1]}" for row in rows])},
+    )
+
+
+def places(batches: Iterable[Batch]) -> list[tuple[int, int]]:
+    found = []
+    for one in batches:
+        pairs = list(zip(one.partition.tolist(), one.offset.tolist(), strict=True))
+        assert cast("Any", one.columns["id"]).to_list() == [f"{p}:{o}" for p, o in pairs]
+        found += pairs
+    return found
+
+
+def canonical(records: list[Record]) -> list[tuple[int, int]]:
+    """Sort by (running maximum of times, partition, offset): the definition, slowly."""
+    keyed = []
+    clocks: dict[int, int] = {}
+    for partition, offset, time in sorted(records):
+        clocks[partition] = max(clocks.get(partition, time), time)
+        keyed.append((clocks[partition], partition, offset))
+    return [(partition, offset) for _, partition, offset in sorted(keyed)]
+
+
+def runs(*rows: tuple[int, int, int, int]) -> Runs:
+    table = np.array(rows, np.int64).T
+    return Runs(tuple(np.ascontiguousarray(row) for row in table), np.zeros(3, np.int64))
+
+
+def test_partitions_merge_by_position_clock_and_ties_by_partition() -> None:
+    rows = waiting(2)
+    rows.add(batch([(1, 0, 5), (1, 1, 3), (0, 0, 5), (0, 1, 9)]))
+    merged = Merged(2, None, lambda: 0.0)
+
+    taken = list(merged.take(rows, np.array([True, True]), 7))
+
+    assert places(taken) == [(0, 0), (1, 0), (1, 1), (0, 1)]
+    assert taken[0].seq == 7
+
+
+def test_a_partition_with_unread_records_is_waited_for() -> None:
+    rows = waiting(2)
+    rows.add(batch([(0, 0, 1), (0, 1, 2)]))
+    merged = Merged(2, None, lambda: 0.0)
+
+    assert places(merged.take(rows, np.array([False, False]), 0)) == []
+
+    rows.add(batch([(1, 0, 1)]))
+    assert places(merged.take(rows, np.array([False, False]), 0)) == [(0, 0), (1, 0)]
+    assert places(merged.take(rows, np.array([False, True]), 2)) == [(0, 1)]
+
+
+def test_a_silent_partition_is_given_up_after_the_wait_and_counted() -> None:
+    now_s = [0.0]
+    rows = waiting(2)
+    merged = Merged(2, 1.0, lambda: now_s[0])
+    first = batch([(0, 0, 5)])
+    rows.add(first)
+    merged.delivered(first)
+    nothing_ended = np.array([False, False])
+
+    now_s[0] = 1.0
+    assert places(merged.take(rows, nothing_ended, 0)) == []
+    now_s[0] = 1.001
+    assert places(merged.take(rows, nothing_ended, 0)) == [(0, 0)]
+    assert merged.ran_out == 1
+
+    second = batch([(1, 0, 1)])
+    rows.add(second)
+    merged.delivered(second)
+    # It is waited for again from its next record on: partition 0 has given nothing for too long.
+    assert places(merged.take(rows, nothing_ended, 1)) == [(1, 0)]
+    assert merged.ran_out == 2
+
+
+def test_a_dead_letter_moves_no_clock() -> None:
+    rows = waiting(2)
+    rows.add(batch([(0, 0, 100), (0, 1, 5), (1, 7, 6)], dead=frozenset({0})))
+    merged = Merged(2, None, lambda: 0.0)
+
+    taken = places(merged.take(rows, np.array([True, True]), 0))
+
+    assert taken == [(0, 0), (0, 1), (1, 7)]
+    assert rows.taken_us.tolist() == [5, 6]
+
+
+@given(
+    st.lists(st.tuples(st.integers(0, 2), st.integers(0, 9)), max_size=50),
+    st.lists(st.integers(1, 50), max_size=20),
+)
+def test_a_backlog_is_taken_in_canonical_order_whatever_the_reads(
+    times: list[tuple[int, int]], cuts: list[int]
+) -> None:
+    offsets = [0, 0, 0]
+    records: list[Record] = []
+    for partition, time in times:
+        records.append((partition, offsets[partition], time))
+        offsets[partition] += 1
+    rows = waiting(3)
+    merged = Merged(3, None, lambda: 0.0)
+    taken: list[tuple[int, int]] = []
+    left = records
+    for cut in [*cuts, len(records)]:
+        part, left = left[:cut], left[cut:]
+        rows.add(batch(part))
+        ended = np.array([all(record[0] != p for record in left) for p in range(3)])
+        taken += places(merged.take(rows, ended, len(taken)))
+
+    assert taken == canonical(records)
+    assert rows.rows == 0
+
+
+def test_the_journal_is_followed_record_by_record() -> None:
+    rows = waiting(2)
+    journaled = Journaled(iter([runs((1, 0, 1, 1), (0, 0, 2, 2)), runs((1, 1, 4, 2))]))
+
+    rows.add(batch([(0, 0, 1), (0, 1, 1)]))
+    assert places(journaled.take(rows, 0)) == []
+    rows.add(batch([(1, 0, 9)]))
+    assert places(journaled.take(rows, 0)) == [(1, 0), (0, 0), (0, 1)]
+    assert not journaled.done
+    rows.add(batch([(1, 1, 9), (1, 3, 9), (1, 4, 9)]))
+    assert places(journaled.take(rows, 3)) == [(1, 1), (1, 3)]
+    assert journaled.done
+    assert rows.rows == 1
+
+
+def test_a_record_missing_from_the_log_stops_the_replay() -> None:
+    rows = waiting(1)
+    journaled = Journaled(iter([runs((0, 0, 2, 2))]))
+    rows.add(batch([(0, 0, 1), (0, 2, 1)]))
+
+    with pytest.raises(UnsafeResumeError, match=r"no longer holds the 2 records.*offsets 0 to 1"):
+        list(journaled.take(rows, 0))

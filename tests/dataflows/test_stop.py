@@ -1,0 +1,155 @@
+"""SIGTERM at any moment: exit 0, nothing lost, nothing repeated, nothing done again."""
+
+from __future__ import annotations
+
+import random
+import signal
+from typing import TYPE_CHECKING, Final
+
+import pyarrow.parquet as pq
+import pytest
+from live import Live
+from outages import (
+    Ends,
+    Feeder,
+    Payments,
+    assert_clean,
+    assert_each_scored_once,
+    finish,
+    pass_s,
+    start,
+)
+
+from noskew.dataflows.commands.replay import replay
+from noskew.dataflows.settings import settings
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from pathlib import Path
+
+    from outages import Forked
+
+    from noskew.infra.stack import Stack
+
+pytestmark = pytest.mark.stack
+
+STOPS: Final = 20
+SEED: Final = 20_261_123
+STOP_S: Final = 10.0
+
+
+def test_sigterm_at_twenty_random_moments_loses_and_repeats_nothing(
+    stack: Stack, tmp_path: Path, topic_name: str
+) -> None:
+    draw = random.Random(SEED)
+    own = Live.make(stack, tmp_path, topic_name)
+    payments = Payments(draw, own.partitions)
+    ends = Ends(own)
+    own.produce(payments.take(500))
+    scored = 0
+    with Feeder(own, payments, piece=20, pause_s=0.02):
+        for number in range(STOPS):
+            moment = MOMENTS[number % len(MOMENTS)]
+            at = draw.random()
+            print(f"seed {SEED}, stop {number}: {moment.__name__} at {at}")
+            with start(own) as running:
+                moment(own, running, ends, at)
+                code = running.stop(STOP_S)
+                assert code == 0, running.said
+                assert_clean(running.said)
+            entry = own.journal()[-1] if ends("journal") not in ([], [0]) else None
+            assert ends.scored() == (0 if entry is None else entry.end), number
+            # It had time to do something, most of the times: the moments are not all the same.
+            scored += entry is not None and entry.end > 0
+    finish(own)
+
+    assert scored >= STOPS // 2
+    assert_each_scored_once(own, payments.made)
+    assert_vectors_equal_an_undisturbed_replay(own, tmp_path / "replayed.parquet")
+    assert own.watermark() == len(payments.made) - 1
+
+
+def test_on_an_empty_topic_it_waits_and_sigterm_gives_0(
+    stack: Stack, tmp_path: Path, topic_name: str
+) -> None:
+    own = Live.make(stack, tmp_path, topic_name)
+    ends = Ends(own)
+    with start(own) as running:
+        running.until(lambda: sum(ends("journal")) == 1)
+        pass_s(0.5)
+        assert running.alive
+        assert running.stop() == 0, running.said
+        assert_clean(running.said)
+
+    assert own.scores() == own.dead() == own.alerts() == []
+    assert [(entry.origin, entry.count) for entry in own.journal()] == [("owner", 0)]
+
+
+def test_sigint_ends_it_as_sigterm_does(stack: Stack, tmp_path: Path, topic_name: str) -> None:
+    own = Live.make(stack, tmp_path, topic_name)
+    payments = Payments(random.Random(1), own.partitions)
+    own.produce(payments.take(100))
+    ends = Ends(own)
+    with start(own) as running:
+        running.until(ends.scored)
+        running.send_signal(signal.SIGINT)
+        assert running.wait(STOP_S) == 0, running.said
+        assert_clean(running.said)
+
+    finish(own)
+    assert_each_scored_once(own, payments.made)
+
+
+# -- moments -----------------------------------------------------------------------------------
+
+
+def starting_up(own: Live, running: Forked, ends: Ends, at: float) -> None:  # noqa: ARG001 - one signature
+    """From the moment on in which it owns its state directory."""
+    lock = own.flags["state_dir"] / "lock"
+    running.until(lambda: lock.exists() and f"pid {running.pid} " in lock.read_text())
+    pass_s(at / 2)
+
+
+def rebuilding(own: Live, running: Forked, ends: Ends, at: float) -> None:  # noqa: ARG001 - one signature
+    """From its owner entry on: it follows the journal."""
+    before = sum(ends("journal"))
+    running.until(lambda: sum(ends("journal")) > before)
+    pass_s(at / 5)
+
+
+def live(own: Live, running: Forked, ends: Ends, at: float) -> None:  # noqa: ARG001 - one signature
+    """After some number of new scores."""
+    wanted = ends.scored() + 1 + int(at * 400)
+    running.until(lambda: ends.scored() >= wanted)
+
+
+def settling(own: Live, running: Forked, ends: Ends, at: float) -> None:
+    """Between scores that are out and the journal's next entry: scores have just grown."""
+    live(own, running, ends, at / 4)
+    before = ends.scored()
+    running.until(lambda: ends.scored() > before)
+
+
+MOMENTS: Final[tuple[Callable[[Live, Forked, Ends, float], None], ...]] = (
+    starting_up,
+    live,
+    rebuilding,
+    settling,
+)
+
+
+def assert_vectors_equal_an_undisturbed_replay(own: Live, out: Path) -> None:
+    """The features put out by all those processes are those of one that never stopped."""
+    replay(own.definition, ["kafka"], out, settings(**own.flags), order="journal")
+    table = pq.read_table(out, columns=["stream_partition", "stream_offset", *own.plan.names])
+    replayed = {
+        (partition, offset): values
+        for partition, offset, *values in zip(
+            *(table.column(i).to_numpy() for i in range(table.num_columns)), strict=True
+        )
+    }
+    found = own.scores()
+    assert len(found) == len(replayed)
+    for one in found:
+        values = replayed[one.partition, one.value["source"]["offset"]]
+        assert one.value["vector"] == b"".join(value.tobytes() for value in values), one.offset
