@@ -11,7 +11,7 @@ STAMP := $(VENV)/.installed
 LOCK := infra/requirements.lock
 PACKAGES := dataflows kernels schemas infra
 
-.PHONY: help install demo test test-full bench lint types format lock clean
+.PHONY: help install demo test test-full bench lint types format lock readme clean
 
 help:  ## show this
 	@sed -n 's/^\([a-z-]*\):.*## /\1\t/p' Makefile | expand -t 12
@@ -51,6 +51,9 @@ lock: $(STAMP)  ## choose the versions of all dependencies anew
 	    --universal --python-version 3.11 --fork-strategy fewest --upgrade \
 	    --generate-hashes --no-emit-index-url --no-emit-find-links --no-header --no-annotate \
 	    --quiet --output-file $(LOCK)
+
+readme: $(STAMP)  ## write the generated parts of the README anew
+	$(PY) tests/readme.py
 
 clean:  ## remove what make made, but not the stack's state in .noskew
 	rm -rf $(VENV) build dist *.egg-info .mypy_cache .pytest_cache .ruff_cache .hypothesis

@@ -157,8 +157,8 @@ def _check(plan: Plan, checked: Checked, last: Entry) -> None:
     if last.fingerprint != plan.fingerprint:
         raise UnsafeResumeError(
             f"the journal of {plan.name!r} was written by definition "
-            f"{last.fingerprint.hex()[:12]}, this one is {plan.fingerprint.hex()[:12]}: its features "
-            f"mean something else; go back to the definition that wrote it, {anew}"
+            f"{last.fingerprint.hex()[:12]}, this one is {plan.fingerprint.hex()[:12]}: its "
+            f"features mean something else; go back to the definition that wrote it, {anew}"
         )
     if last.topic.name != topic.name or last.topic.partitions != topic.partitions:
         raise UnsafeResumeError(

@@ -287,12 +287,36 @@ def demo(
         _show(report, lambda _console: None, as_json=True)
 
 
+@app.command()
+def bench(
+    *,
+    given: Annotated[
+        Path | None,
+        typer.Option("--input", help="Payments (Parquet, with is_fraud); else simulated ones."),
+    ] = None,
+    events: Annotated[int | None, typer.Option(help="How many payments at most.")] = None,
+    only: Annotated[
+        str | None,
+        typer.Option(help="One part: live, kernel, decode, score, replay or simulate."),
+    ] = None,
+    as_json: AsJson = False,
+) -> None:
+    """Measure each part beside the obvious alternative; exit 1 if their results differ."""
+    from noskew.dataflows.commands import bench as command  # noqa: PLC0415  # start fast
+
+    found = command.bench(Console(stderr=True), given=given, events=events, only=only)
+    _show(found, lambda console: command.render(found, console), as_json=as_json)
+
+
 def main() -> None:
     """Run the command line; a user's mistake prints its message and exits with its code."""
     try:
         app(standalone_mode=True)
     except NoskewError as error:
-        Console(stderr=True).print(f"noskew: {error}", style="red", markup=False, highlight=False)
+        # Unwrapped: a message is one line to whoever searches a log for it.
+        Console(stderr=True, soft_wrap=True).print(
+            f"noskew: {error}", style="red", markup=False, highlight=False
+        )
         sys.stderr.flush()
         sys.stdout.flush()
         # Threads of clients that cannot reach their server would keep the process for seconds.

@@ -93,13 +93,13 @@ def read(found: Route, places: NDArray[np.int64], work: Work, schema_id: int) ->
         if i in suspects:
             _walk_strictly(found, work, i, heap[first:last])
         rows.append(row)
+    for name, symbols in found.judged.items():
+        values, null = _ints([row[name] for row in rows])
+        _judge(work, places, name, values, null, symbols=symbols)
     if found.problem is not None:
         for i in places.tolist():
             work.fail(i, *found.problem)
         return
-    for name, symbols in found.judged.items():
-        values, null = _ints([row[name] for row in rows])
-        _judge(work, places, name, values, null, symbols=symbols)
     for lane in found.lanes:
         _fill(lane, rows, places, work)
 

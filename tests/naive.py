@@ -77,7 +77,10 @@ class Naive:
         self.seq = 0
         self.entries: dict[tuple[str, Key], list[Entry]] = defaultdict(list)
         self.rows: dict[tuple[str, Key], Row] = {}
-        self.splits: dict[Key, tuple[int, int, int]] = {}
+        self.splits: list[tuple[Key, int, int, int]] = []
+        """Key, first partition, other partition, seq: once for as long as the key is held."""
+        self._home: dict[Key, int] = {}
+        self._split: set[Key] = set()
         self._cap = cap
 
     def process(self, event: Event) -> Answer:
@@ -280,6 +283,10 @@ class Naive:
             if sum(entry.time_us > low_us for entry in self.entries[place]) >= self._cap:
                 capped = True
                 continue
+            if entity == self.meaning.primary and (not self.entries[place] or self.is_gone(place)):
+                # A key that is gone is forgotten, and where it came from with it.
+                self._home[key] = event.partition
+                self._split.discard(key)
             self.entries[place].append(Entry(event.time_us, seq, event.partition, event.values))
             rewritten[place] = self.rows[place] = self._row(place, seq, horizon_us)
         return rewritten, capped
@@ -298,11 +305,14 @@ class Naive:
 
     def _look_for_split(self, event: Event, seq: int) -> None:
         key = self.key(self.meaning.primary, event)
-        if key is None or key in self.splits:
+        if key is None or key in self._split:
             return
-        entries = self.entries.get((self.meaning.primary, key), [])
-        if entries and entries[0].partition != event.partition:
-            self.splits[key] = (entries[0].partition, event.partition, seq)
+        place = (self.meaning.primary, key)
+        if not self.entries.get(place) or self.is_gone(place):
+            return
+        if self._home[key] != event.partition:
+            self._split.add(key)
+            self.splits.append((key, self._home[key], event.partition, seq))
 
 
 def canonical(partitions: list[list[Event]]) -> list[Event]:

@@ -17,7 +17,6 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Final, Self
 
 from definitions import meaning_of
-from live import _as_flags
 from meaning import Event
 from naive import Naive, Row, bits
 from strategies import SECOND, START_US
@@ -112,7 +111,12 @@ def start(own: Live, *arguments: str, **flags: Any) -> Forked:
     """Return ``noskew run`` of a pipeline, to be used in ``with``."""
     said = own.folder / f"{own.name}.{len(list(own.folder.glob('*.said')))}.said"
     said.touch()
-    return Forked(["run", str(own.definition), *arguments, *_as_flags(own.flags | flags)], said)
+    return Forked(["run", str(own.definition), *arguments, *options(own.flags | flags)], said)
+
+
+def options(flags: dict[str, Any]) -> list[str]:
+    """Return settings as the command line has them; all are given with a value."""
+    return [part for name, value in flags.items() for part in (_option(name), str(value))]
 
 
 def finish(own: Live, **flags: Any) -> str:
@@ -249,15 +253,19 @@ def assert_vectors_equal_naive(own: Live, events: Sequence[Event]) -> Naive:
     for one in own.scores():
         packed, place = one.value["vector"], (one.partition, one.value["source"]["offset"])
         values = struct.unpack(f"<{len(packed) // 8}d", packed)
-        assert [bits(value) for value in values] == [
-            bits(value) for value in said[place].vector
-        ], place
+        assert [bits(value) for value in values] == [bits(value) for value in said[place].vector], (
+            place
+        )
     return naive
 
 
 def row(stored: StoredRow) -> Row:
     """Return a row of Redis as ``naive`` says rows."""
     return Row(stored.time_us, stored.until_us, stored.seq, tuple(stored.words.tolist()))
+
+
+def _option(name: str) -> str:
+    return f"--{name.replace('_', '-')}"
 
 
 def _main(arguments: list[str], said: str) -> None:

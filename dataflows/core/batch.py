@@ -40,7 +40,7 @@ class Raw:
     offset: NDArray[np.int64]
     record_time_us: NDArray[np.int64]
     keys: list[bytes | None] = field(default_factory=list)
-    headers: dict[int, list[tuple[str, bytes]]] = field(default_factory=dict)
+    headers: dict[int, list[tuple[str, bytes | None]]] = field(default_factory=dict)
 
     def __len__(self) -> int:
         return len(self.offset)
@@ -58,7 +58,7 @@ class Letter:
     schema_id: int | None
     key: bytes | None
     value: bytes | None
-    headers: list[tuple[str, bytes]]
+    headers: list[tuple[str, bytes | None]]
 
 
 @dataclass(slots=True)

@@ -26,6 +26,8 @@ PRODUCER: Mapping[str, Any] = {
     "queue.buffering.max.messages": 1_000_000,
     "queue.buffering.max.kbytes": 512 << 10,
     "batch.num.messages": 10_000,
+    # Only the topic decides what is too large: a dead letter is larger than its record.
+    "message.max.bytes": 1_000_000_000,
     # A callback per delivered record would be a Python call per event: only failures call.
     "delivery.report.only.error": True,
 }

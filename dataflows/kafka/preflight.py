@@ -10,14 +10,19 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from noskew.dataflows.core.resolver import Resolver
-from noskew.dataflows.errors import AlreadyRunningError, NoskewError, UsageError
+from noskew.dataflows.errors import (
+    AlreadyRunningError,
+    NoskewError,
+    UnsafeResumeError,
+    UsageError,
+)
 from noskew.dataflows.kafka import subjects
 from noskew.dataflows.kafka.deliver import Outputs
 from noskew.dataflows.kafka.topics import Admin, trustworthy_times
 from noskew.schemas.registry import Registry
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable, Iterator, Mapping
     from pathlib import Path
 
     from noskew.dataflows.core.journal import Topic
@@ -26,6 +31,9 @@ if TYPE_CHECKING:
 
 FOREVER = {"cleanup.policy": "delete", "retention.ms": "-1", "retention.bytes": "-1"}
 """The journal is the only record of the order: it must not be deleted by age or compacted."""
+
+RECORD_MAX = 1 << 20
+"""Largest record of a topic where nothing else is said (Kafka's default, about)."""
 
 
 @dataclass(slots=True)
@@ -72,14 +80,14 @@ def lock(directory: Path) -> Iterator[None]:
 def check(plan: Plan, settings: Settings, more: list[Callable[[], object]]) -> Checked:
     """Look at brokers, topics, registry and whatever ``more`` checks; tell every problem at once.
 
-    Raises UsageError with one line per problem.
+    Raises UsageError with every problem; UnsafeResumeError where one of them is of that kind.
     """
-    problems: list[str] = []
+    problems: list[NoskewError] = []
     for one in more:
         try:
             one()
         except NoskewError as error:
-            problems.append(str(error))
+            problems.append(error)
     registry = Registry(settings.registry, settings.state_dir / "schemas")
     resolver = Resolver(registry)
     warnings: list[str] = []
@@ -89,15 +97,15 @@ def check(plan: Plan, settings: Settings, more: list[Callable[[], object]]) -> C
         ids = subjects.register(plan, registry, settings.state_dir / "subjects.json", warnings)
         subjects.learn(plan, registry, resolver, warnings)
     except NoskewError as error:
-        problems.append(str(error))
+        problems.append(error)
     try:
         admin = Admin.connect(settings.brokers)
         topic = _topics(plan, admin, warnings)
     except NoskewError as error:
-        problems.append(str(error))
+        problems.append(error)
     if problems or topic is None:
         resolver.close()
-        raise UsageError("\n".join(problems))
+        raise _all(problems)
     outputs = Outputs(
         scores=f"{plan.name}.scores",
         dead=f"{plan.name}.dead",
@@ -109,6 +117,16 @@ def check(plan: Plan, settings: Settings, more: list[Callable[[], object]]) -> C
         journal_id=ids["journal"],
     )
     return Checked(topic, admin, outputs, registry, resolver, warnings)
+
+
+def _all(problems: list[NoskewError]) -> NoskewError:
+    """Return one error that tells all problems."""
+    unsafe = any(isinstance(one, UnsafeResumeError) for one in problems)
+    kind = UnsafeResumeError if unsafe else UsageError
+    if len(problems) == 1:
+        return kind(str(problems[0]))
+    told = "\n".join(f"- {one}" for one in problems)
+    return kind(f"{len(problems)} problems:\n{told}")
 
 
 def _topics(plan: Plan, admin: Admin, warnings: list[str]) -> Topic:
@@ -129,6 +147,15 @@ def _topics(plan: Plan, admin: Admin, warnings: list[str]) -> Topic:
             "into the future: set message.timestamp.type=LogAppendTime, or "
             "message.timestamp.after.max.ms to at most 3600000"
         )
+    scores = admin.topic(f"{plan.name}.scores")
+    if scores is not None and scores.partitions != topic.partitions:
+        # Not ``ensure``'s advice: scores that exist are not to be deleted.
+        raise UnsafeResumeError(
+            f"topic {topic.name!r} has {topic.partitions} partitions, its scores in "
+            f"{scores.name!r} have {scores.partitions}: partitions were added since, and keys have "
+            "moved between them; restore the topic, or start anew under another pipeline name"
+        )
+    room = _room(config)
     for name, partitions, extra in (
         ("scores", topic.partitions, {}),
         ("dead", topic.partitions, {}),
@@ -136,7 +163,7 @@ def _topics(plan: Plan, admin: Admin, warnings: list[str]) -> Topic:
         ("control", 1, {}),
         ("journal", 1, FOREVER),
     ):
-        admin.ensure(f"{plan.name}.{name}", partitions, extra)
+        admin.ensure(f"{plan.name}.{name}", partitions, {**room, **extra})
     journal = admin.config(f"{plan.name}.journal")
     if journal and (
         journal.get("retention.ms") != "-1" or "compact" in journal.get("cleanup.policy", "")
@@ -147,3 +174,12 @@ def _topics(plan: Plan, admin: Admin, warnings: list[str]) -> Topic:
             "and no restart will be possible; set retention.ms=-1 and cleanup.policy=delete"
         )
     return topic
+
+
+def _room(config: Mapping[str, str]) -> dict[str, str]:
+    """Return how large a record of ours may be, so that none of the input's can stop the run.
+
+    A dead letter is its record whole, its key twice, and the reason; a score has ids and keys.
+    """
+    taken = int(config.get("max.message.bytes", RECORD_MAX))
+    return {"max.message.bytes": str(min(2 * taken + RECORD_MAX, 2**31 - 1))}

@@ -220,10 +220,6 @@ class Reader:
             )
 
 
-def _headers(found: list[Any]) -> dict[int, list[tuple[str, bytes]]]:
+def _headers(found: list[Any]) -> dict[int, list[tuple[str, bytes | None]]]:
     """Return the headers of the records that have any, by position: the slow path."""
-    return {
-        i: [(name, value or b"") for name, value in headers]
-        for i, headers in enumerate(found)
-        if headers
-    }
+    return {i: headers for i, headers in enumerate(found) if headers}

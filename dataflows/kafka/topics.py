@@ -5,7 +5,7 @@ from __future__ import annotations
 import datetime as dt
 import time
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import confluent_kafka as ck
 import numpy as np
@@ -34,6 +34,13 @@ APPEAR_S = 10.0
 FUTURE_MAX_MS = 3_600_000
 """Largest ``message.timestamp.after.max.ms`` under which Kafka's timestamps can be trusted."""
 
+_PASSING = {
+    ck.KafkaError.NOT_LEADER_FOR_PARTITION,
+    ck.KafkaError.LEADER_NOT_AVAILABLE,
+    ck.KafkaError.UNKNOWN_TOPIC_OR_PART,
+}
+"""What a partition answers for a moment when its topic or its broker is new."""
+
 
 @dataclass(slots=True)
 class Admin:
@@ -44,19 +51,36 @@ class Admin:
 
     @classmethod
     def connect(cls, brokers: str) -> Admin:
-        """Return a connection. Raises UsageError where no broker answers in ``TIMEOUT_S``."""
-        client = AdminClient(
-            {"bootstrap.servers": brokers, "socket.timeout.ms": 5000, "log_level": 0}
-        )
-        try:
-            client.list_topics(timeout=TIMEOUT_S)
-        except ck.KafkaException as error:
-            raise UsageError(
-                f"no Kafka broker answers at {brokers!r} within {TIMEOUT_S:g} s "
-                f"({error.args[0].str()}): start it ('noskew stack up'), or give --brokers or "
-                "NOSKEW_BROKERS"
-            ) from error
-        return cls(brokers, client)
+        """Return a connection.
+
+        Raises UsageError where no broker answers in ``TIMEOUT_S``, sooner where all refuse.
+        """
+        refused: list[ck.KafkaError] = []
+        # Its declared type forgets callbacks.
+        settings: dict[str, Any] = {
+            "bootstrap.servers": brokers,
+            "socket.timeout.ms": 5000,
+            "log_level": 0,
+            "error_cb": refused.append,
+        }
+        client = AdminClient(settings)
+        began_s = time.monotonic()
+        while True:
+            try:
+                client.list_topics(timeout=TIMEOUT_S / 3)
+                return cls(brokers, client)
+            except ck.KafkaException as error:
+                client.poll(0)
+                waited_s = time.monotonic() - began_s
+                # Underscores mark librdkafka's own error codes; they are public names.
+                down = any(one.code() == ck.KafkaError._ALL_BROKERS_DOWN for one in refused)  # noqa: SLF001  # public name
+                if not down and waited_s < TIMEOUT_S:
+                    continue
+                raise UsageError(
+                    f"no Kafka broker answers at {brokers!r} within {waited_s:.0f} s "
+                    f"({error.args[0].str()}): start it ('noskew stack up'), or give --brokers or "
+                    "NOSKEW_BROKERS"
+                ) from error
 
     def topic(self, name: str) -> Topic | None:
         """Return what the broker says of a topic, None where there is no such topic."""
@@ -115,14 +139,28 @@ class Admin:
     def offsets(self, name: str, partitions: int, when: str | int) -> NDArray[np.int64]:
         """Return an offset per partition: of "earliest", "latest", or a time in Kafka's ms.
 
-        A time after the last record gives the end of the partition.
+        A time after the last record gives the end of the partition. Raises UsageError where the
+        partitions have had no leader for ``APPEAR_S``.
         """
         words = {"earliest": OffsetSpec.earliest, "latest": OffsetSpec.latest}
         word = words.get(str(when))
         spec = OffsetSpec.for_timestamp(int(when)) if word is None else word()  # type: ignore[no-untyped-call]  # untyped there
         asked = {ck.TopicPartition(name, p): spec for p in range(partitions)}
-        found = self._client.list_offsets(asked, request_timeout=5)
-        out = np.array([found[part].result(6).offset for part in asked], np.int64)
+        deadline_s = time.monotonic() + APPEAR_S
+        while True:
+            found = self._client.list_offsets(asked, request_timeout=5)
+            try:
+                out = np.array([found[part].result(6).offset for part in asked], np.int64)
+                break
+            except ck.KafkaException as error:
+                # A topic just made, or a broker just started: not every partition has a leader.
+                passing = error.args[0].code() in _PASSING
+                if not passing or time.monotonic() > deadline_s:
+                    raise UsageError(
+                        f"the offsets of topic {name!r} cannot be had from {self.brokers!r} "
+                        f"({error.args[0].str()}): see the broker's log, then start again"
+                    ) from error
+                time.sleep(0.05)
         if (out < 0).any():
             out = np.where(out < 0, self.offsets(name, partitions, "latest"), out)
         return out

@@ -1,3 +1,5 @@
+"""The reference definition keeps its meaning, its names and what it shows."""
+
 from __future__ import annotations
 
 from pathlib import Path

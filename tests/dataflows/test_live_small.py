@@ -113,10 +113,12 @@ def test_run_in_order_of_arrival_with_restarts_equals_naive_in_the_journals_orde
 def payments(seed: int) -> Arrived:
     """Draw payments with ties, edges of windows, lateness, null terminals and dead letters.
 
-    Times are whole minutes, so that ties and events exactly an hour or a day apart are common.
+    Times are whole minutes, so that ties and events exactly an hour or a day apart are common;
+    some stand exactly at the line below which they would be late, or one microsecond below it.
     """
     draw = random.Random(seed)
     offsets = [0] * PARTITIONS
+    clocks = [START_US] * PARTITIONS
     events, times_ms = [], []
     for number in range(EVENTS):
         arrival_us = START_US + SPAN_US * number // EVENTS
@@ -124,12 +126,15 @@ def payments(seed: int) -> Arrived:
         lateness_us = 0 if kind < 0.6 else draw.randrange(HOUR if kind < 0.9 else 2 * HOUR)
         customer = draw.randrange(12)
         partition = customer % PARTITIONS
+        time_us = (arrival_us - lateness_us) // MINUTE * MINUTE
+        if kind > 0.96:
+            time_us = clocks[partition] - HOUR - (kind > 0.98)
         is_dead = number % 97 == 50
         events.append(
             Event(
                 partition,
                 offsets[partition],
-                (arrival_us - lateness_us) // MINUTE * MINUTE,
+                time_us,
                 {
                     "transaction_id": 7_000_000 + number,
                     "customer_id": customer,
@@ -139,6 +144,8 @@ def payments(seed: int) -> Arrived:
                 reason=Reason.RANGE if is_dead else Reason.OK,
             )
         )
+        if not is_dead:
+            clocks[partition] = max(clocks[partition], time_us)
         times_ms.append(arrival_us // 1000)
         offsets[partition] += 1
     return Arrived(events, times_ms)

@@ -51,7 +51,7 @@ def test_sigterm_at_twenty_random_moments_loses_and_repeats_nothing(
         for number in range(STOPS):
             moment = MOMENTS[number % len(MOMENTS)]
             at = draw.random()
-            print(f"seed {SEED}, stop {number}: {moment.__name__} at {at}")
+            print(f"seed {SEED}, stop {number}: {moment.__name__} at {at}")  # noqa: T201 - shown when it fails
             with start(own) as running:
                 moment(own, running, ends, at)
                 code = running.stop(STOP_S)
@@ -103,21 +103,21 @@ def test_sigint_ends_it_as_sigterm_does(stack: Stack, tmp_path: Path, topic_name
 # -- moments -----------------------------------------------------------------------------------
 
 
-def starting_up(own: Live, running: Forked, ends: Ends, at: float) -> None:  # noqa: ARG001 - one signature
+def starting_up(own: Live, running: Forked, ends: Ends, at: float) -> None:
     """From the moment on in which it owns its state directory."""
     lock = own.flags["state_dir"] / "lock"
     running.until(lambda: lock.exists() and f"pid {running.pid} " in lock.read_text())
     pass_s(at / 2)
 
 
-def rebuilding(own: Live, running: Forked, ends: Ends, at: float) -> None:  # noqa: ARG001 - one signature
+def rebuilding(own: Live, running: Forked, ends: Ends, at: float) -> None:
     """From its owner entry on: it follows the journal."""
     before = sum(ends("journal"))
     running.until(lambda: sum(ends("journal")) > before)
     pass_s(at / 5)
 
 
-def live(own: Live, running: Forked, ends: Ends, at: float) -> None:  # noqa: ARG001 - one signature
+def live(own: Live, running: Forked, ends: Ends, at: float) -> None:
     """After some number of new scores."""
     wanted = ends.scored() + 1 + int(at * 400)
     running.until(lambda: ends.scored() >= wanted)

@@ -18,7 +18,7 @@ _SHOW = (
 
 def run(**environment: str) -> tuple[str, str]:
     clean = {k: v for k, v in os.environ.items() if not k.startswith(("NUMBA_", "NOSKEW_"))}
-    done = subprocess.run(  # noqa: S603 - this interpreter, and a constant
+    done = subprocess.run(
         [sys.executable, "-W", "error", "-c", _SHOW],
         env=clean | environment, capture_output=True, text=True, check=True,
     )  # fmt: skip

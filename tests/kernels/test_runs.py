@@ -30,7 +30,7 @@ def unpack(data: bytes, start: list[int]) -> list[tuple[int, int, int, int]] | N
     """Unpack to (input, first, next, count) per run."""
     out = np.empty((4, len(data) + 1), np.int64)
     size = decode_runs(np.frombuffer(data, np.uint8), np.array(start, np.int64), out)
-    return None if size < 0 else [tuple(map(int, out[:, run])) for run in range(size)]
+    return None if size < 0 else [(a, b, c, d) for a, b, c, d in out[:, :size].T.tolist()]
 
 
 @pytest.mark.parametrize("value", EDGES)

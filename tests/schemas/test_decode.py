@@ -2,21 +2,16 @@
 
 from __future__ import annotations
 
-import json
-from contextlib import suppress
 from typing import Any
 
 import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from paths import SHARED
-from wire import T0, Dictionary, Wants, body, decode, framed, listed, plain, record
+from wire import T0, Dictionary, Wants, body, decode, framed, listed, record
 
 from noskew.schemas import files
 from noskew.schemas.decode import Decoder, Reason
-
-VECTORS = None if SHARED is None else SHARED / "vectors" / "schema"
 
 PAYMENT = files.load("transaction")
 FIELDS = {
@@ -210,112 +205,6 @@ def test_nesting_and_expansion_are_limited() -> None:
     assert "500 fields" in out.details[1]
 
 
-BASE = (("id", "long"), ("t", "long"))
-
-
-def one_field(writer: Any, reader: Any, data: Any, kind: str, **more: Any) -> tuple[int, Any, str]:
-    """Decode one record whose third field has these types; data of bytes is written as it is."""
-    w = record(*BASE, ("x", writer)) if writer is not None else record(*BASE)
-    r = record(*BASE, ("x", reader, *more.pop("default", ())))
-    nullable = frozenset({"x"}) if isinstance(reader, list) and "null" in reader else frozenset()
-    wants = Wants(r, {"id": "int", "t": "int", "x": kind}, "id", "t", "t", nullable)
-    value = {"id": 1, "t": T0}
-    raw = (
-        body(record(*BASE), value) + data
-        if isinstance(data, bytes)
-        else body(w, {**value, "x": data})
-    )
-    out = decode(Decoder(wants, Dictionary({1: w})), [framed(1, raw)])
-    return int(out.reason[0]), listed(out.columns["x"])[0], out.details.get(0, "")
-
-
-E1 = {"type": "enum", "name": "E", "symbols": ["A", "B", "C"]}
-E2 = {"type": "enum", "name": "E", "symbols": ["C", "A"]}
-E3 = {**E2, "default": "C"}
-RESOLVED = [
-    ("int", "long", 5, "int", 5),
-    ("int", "double", 5, "float", 5.0),
-    ("long", "double", 2**53 + 1, "float", float(2**53)),
-    ("int", "float", 16777217, "float", 16777216.0),
-    ("float", "double", 1.5, "float", 1.5),
-    ("boolean", "boolean", True, "int", 1),
-    ("bytes", "string", "hé".encode(), "string", "hé"),
-    (["null", "int"], ["null", "long"], None, "int", None),
-    (["null", "int"], "long", 4, "int", 4),
-    (["string", "int"], "long", 4, "int", 4),
-    (["int", "double"], "double", 4, "float", 4.0),
-    ("long", ["null", "long"], 4, "int", 4),
-    (E1, E2, "A", "int", 1),
-    (E1, E3, "B", "int", 0),
-    (["null", E1], ["null", E2], "C", "int", 0),
-    ("double", "double", float("nan"), "float", None),
-]
-
-
-@pytest.mark.parametrize(("writer", "reader", "data", "kind", "expected"), RESOLVED)
-def test_a_field_is_read_as_avro_resolves_it(
-    writer: Any, reader: Any, data: Any, kind: str, expected: Any
-) -> None:
-    data = body(writer, data) if isinstance(data, bytes) else data
-    assert one_field(writer, reader, data, kind)[:2] == (0, expected)
-
-
-REFUSED = [
-    ("string", "long", "12", "int", Reason.WRONG_TYPE, "string"),
-    ("double", "long", 1.0, "int", Reason.WRONG_TYPE, "double"),
-    ("long", "int", 5, "int", Reason.WRONG_TYPE, "long"),
-    (["string", "int"], "long", "x", "int", Reason.WRONG_TYPE, "holds a str"),
-    (["null", "int"], "long", None, "int", Reason.NULL_VALUE, "null"),
-    ("null", "long", None, "int", Reason.NULL_VALUE, "null"),
-    (E1, E2, "B", "int", Reason.WRONG_TYPE, "reader's, C, A"),
-    (E1, "long", "B", "int", Reason.WRONG_TYPE, "enum E"),
-    ([E1, "int"], "long", 5, "int", Reason.WRONG_TYPE, "told from"),
-    (None, "long", b"", "int", Reason.WRONG_TYPE, "missing"),
-    ("double", "double", float("-inf"), "float", Reason.RANGE, "infinite"),
-    (E1, E2, b"\x01", "int", Reason.UNDECODABLE, "enum index -1"),
-    (E1, E2, b"\x06", "int", Reason.UNDECODABLE, "enum index 3"),
-    (E1, "long", b"", "int", Reason.UNDECODABLE, "does not follow"),
-    (["null", "long"], ["null", "long"], b"\x01\x02", "int", Reason.UNDECODABLE, "does not"),
-    (["null", "long"], ["null", "long"], b"\x04\x02", "int", Reason.UNDECODABLE, "does not"),
-    ("int", "long", b"\xff" * 5 + b"\x01", "int", Reason.UNDECODABLE, "does not fit"),
-    ("long", "long", b"\xff" * 10 + b"\x01", "int", Reason.UNDECODABLE, "64 bits"),
-    ("long", "long", b"\xff" * 9 + b"\x02", "int", Reason.UNDECODABLE, "64 bits"),
-    ("string", "string", b"\x03ab", "string", Reason.UNDECODABLE, "does not"),
-    ("string", "string", b"\x04\xff\xfe", "string", Reason.UNDECODABLE, "does not"),
-    ("string", "string", b"\x80\x80\x80\x80\x40abc", "string", Reason.UNDECODABLE, "does not"),
-    ("bytes", "string", b"\x04\xff\xfe", "string", Reason.WRONG_TYPE, "x"),
-]
-
-
-@pytest.mark.parametrize(("writer", "reader", "data", "kind", "reason", "said"), REFUSED)
-def test_a_field_that_cannot_be_read_says_why(
-    writer: Any, reader: Any, data: Any, kind: str, reason: Reason, said: str
-) -> None:
-    found = one_field(writer, reader, data, kind)
-    assert found[0] == reason
-    assert said in found[2]
-
-
-def test_a_field_the_writer_lacks_takes_the_readers_default() -> None:
-    assert one_field(None, "long", b"", "int", default=(9,))[:2] == (0, 9)
-    assert one_field(None, ["null", "long"], b"", "int", default=(None,))[:2] == (0, None)
-    assert one_field(None, "string", b"", "string", default=("d",))[:2] == (0, "d")
-    assert one_field(None, E2, b"", "int", default=("A",))[:2] == (0, 1)
-
-
-def test_an_alias_of_the_reader_finds_a_renamed_field_and_record() -> None:
-    writer = record(("id", "long"), ("when", "long"), name="Old")
-    reader = record(("id", "long"), ("t", "long"), name="New", aliases=["Old"])
-    reader["fields"][1]["aliases"] = ["when"]
-    wants = Wants(reader, {"id": "int", "t": "int"}, "id", "t", "t")
-    value = framed(1, body(writer, {"id": 1, "when": T0}))
-    assert decode(Decoder(wants, Dictionary({1: writer})), [value]).time_us.tolist() == [T0]
-    del reader["aliases"]
-    out = decode(Decoder(wants, Dictionary({1: writer})), [value])
-    assert out.reason.tolist() == [Reason.WRONG_TYPE]
-    assert "aliases" in out.details[0]
-
-
 @pytest.mark.parametrize("logical", ["timestamp-millis", "local-timestamp-millis"])
 def test_times_in_milliseconds_become_microseconds(logical: str) -> None:
     schema = record(("id", "long"), ("t", {"type": "long", "logicalType": logical}))
@@ -349,31 +238,6 @@ def test_the_availability_field_is_judged_as_the_time_is() -> None:
     )
 
 
-def test_several_writer_schemas_in_one_batch_keep_their_places() -> None:
-    older = record(*BASE, ("s", "string"))
-    newer = record(("s", "bytes"), *reversed(BASE), ("extra", {"type": "array", "items": "int"}))
-    wants = Wants(older, {"id": "int", "t": "int", "s": "string"}, "id", "t", "t")
-    values = []
-    for i in range(20):
-        value = {"id": i, "t": T0 + i, "s": f"s{i}" if i % 3 else f"s{i}".encode(), "extra": [1, 2]}
-        values.append(framed(1, body(older, value)) if i % 3 else framed(2, body(newer, value)))
-    out = decode(Decoder(wants, Dictionary({1: older, 2: newer})), values)
-    assert not out.reason.any()
-    assert listed(out.columns["id"]) == list(range(20))
-    assert listed(out.columns["s"]) == [f"s{i}" for i in range(20)]
-
-
-def test_a_wanted_field_that_cannot_be_a_column_is_refused_at_once() -> None:
-    schema = record(*BASE, ("x", "bytes"))
-    for fields, said in (
-        ({"x": "int"}, "bytes"),
-        ({"id": "string"}, "'int'"),
-        ({"y": "int"}, "id, t, x"),
-    ):
-        with pytest.raises(ValueError, match=said):
-            Decoder(Wants(schema, fields, "id", "t", "t"), Dictionary({}))
-
-
 @settings(deadline=None)
 @given(st.lists(st.binary(max_size=60)), st.integers(0, 70), st.integers(0, 255))
 def test_garbage_never_raises_and_never_touches_its_neighbours(
@@ -391,77 +255,3 @@ def test_garbage_never_raises_and_never_touches_its_neighbours(
     assert not out.reason[clean].any()
     assert set(np.array(listed(out.columns["transaction_id"]))[clean].tolist()) == {77}
     assert set(out.details) == set(np.flatnonzero(out.reason).tolist())
-
-
-def rows(name: str) -> list[dict[str, Any]]:
-    if VECTORS is None:
-        return []
-    return [json.loads(line) for line in (VECTORS / name).read_text().splitlines()]
-
-
-NESTED = {"poison-22-recursion-50-ok"}
-"""Legal, but refused here: no recursive schema is decoded."""
-
-
-@pytest.mark.skipif(VECTORS is None, reason="../shared/vectors is not there")
-@pytest.mark.parametrize("row", rows("poison.jsonl"), ids=lambda row: row["id"])
-def test_poison_is_told_from_data(row: dict[str, Any]) -> None:
-    if row["id"] == "wire-header-guid-short-payload":
-        pytest.skip("schema ids in headers are not read yet")
-    wire = None if row["wire_hex"] is None else bytes.fromhex(row["wire_hex"])
-    if row["id"].startswith("poison-2") and wire is None:
-        wire = framed(7, b"\2" * (5_000 if "-5000" in row["id"] else 100_000) + b"\0")
-    writer = row["writer"]
-    kinds = {"id": "string", "amount": "int", "kind": "int", "note": "string"}
-    reader = record(
-        ("id", "string", ""),
-        ("amount", "long", 0),
-        ("kind", {"type": "enum", "name": "K", "symbols": ["BUY", "SELL"]}, "BUY"),
-        ("note", ["null", "string"], None),
-        ("t", "long", T0),
-        name="Txn",
-    )
-    wants = Wants(reader, {**kinds, "t": "int"}, "id", "t", "t", frozenset({"note"}))
-    out = decode(Decoder(wants, Dictionary({7: writer} if writer is not None else {})), [wire])
-    reason = Reason(int(out.reason[0]))
-    if row["expect"] == "ok" and row["id"] not in NESTED:
-        assert reason == Reason.OK
-        return
-    expected = {"unknown-id": Reason.UNKNOWN_SCHEMA, "guid": Reason.NOT_FRAMED}
-    expected["tombstone"] = Reason.NO_VALUE
-    assert reason == expected.get(row["expect"], reason) != Reason.OK
-
-
-@pytest.mark.skipif(VECTORS is None, reason="../shared/vectors is not there")
-@pytest.mark.parametrize("row", rows("resolution.jsonl"), ids=lambda row: row["id"])
-def test_resolution_agrees_with_other_implementations(row: dict[str, Any]) -> None:
-    reader, writer, expected = plain(row["reader"]), row["writer"], row.get("expected")
-    if not isinstance(reader, dict) or reader["type"] != "record":
-        reader, writer = record(("x", reader)), record(("x", writer))
-        expected = {"x": expected}
-    types = {field["name"]: field["type"] for field in reader["fields"]}
-    fields = {name: kind for name in types if (kind := kind_of(reader, name))}
-    if set(fields) != set(types):
-        pytest.skip("has a field that cannot be a column")
-    clock = {"name": "t__", "type": "long", "default": T0}
-    reader = {**reader, "fields": [*reader["fields"], clock]}
-    wants = Wants(reader, {**fields, "t__": "int"}, "t__", "t__", "t__", frozenset(fields))
-    value = framed(1, bytes.fromhex(row["encoded_hex"]))
-    out = decode(Decoder(wants, Dictionary({1: writer})), [value])
-    assert (out.reason[0] != 0) == (row["expect"] == "error"), out.details
-    for name in fields if row["expect"] == "value" else ():
-        want, found = expected[name], listed(out.columns[name])[0]
-        if isinstance(want, str) and fields[name] == "int":
-            branches = types[name] if isinstance(types[name], list) else [types[name]]
-            want = next(one for one in branches if one != "null")["symbols"].index(want)
-        # A float's expectation is written as its shortest decimal, which is another double.
-        assert found == want or ("float" in str(types[name]) and np.float32(want) == found)
-
-
-def kind_of(reader: dict[str, Any], name: str) -> str | None:
-    """The kind of column a field can be, None for none."""
-    for kind in ("int", "float", "string"):
-        with suppress(ValueError):
-            Decoder(Wants(reader, {name: kind}), Dictionary({}))
-            return kind
-    return None

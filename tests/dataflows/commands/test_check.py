@@ -1,3 +1,5 @@
+"""What `noskew check` tells of a definition, as JSON and as text."""
+
 from __future__ import annotations
 
 import json

@@ -68,8 +68,8 @@ def canonical(records: list[Record]) -> list[tuple[int, int]]:
 
 
 def runs(*rows: tuple[int, int, int, int]) -> Runs:
-    table = np.array(rows, np.int64).T
-    return Runs(tuple(np.ascontiguousarray(row) for row in table), np.zeros(3, np.int64))
+    inputs, first, stop, count = np.ascontiguousarray(np.array(rows, np.int64).T)
+    return Runs((inputs, first, stop, count), np.zeros(3, np.int64))
 
 
 def test_partitions_merge_by_position_clock_and_ties_by_partition() -> None:
@@ -163,7 +163,8 @@ def test_the_journal_is_followed_record_by_record() -> None:
     assert places(journaled.take(rows, 0)) == []
     rows.add(batch([(1, 0, 9)]))
     assert places(journaled.take(rows, 0)) == [(1, 0), (0, 0), (0, 1)]
-    assert not journaled.done
+    done_early = journaled.done
+    assert not done_early
     rows.add(batch([(1, 1, 9), (1, 3, 9), (1, 4, 9)]))
     assert places(journaled.take(rows, 3)) == [(1, 1), (1, 3)]
     assert journaled.done

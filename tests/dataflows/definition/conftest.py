@@ -1,3 +1,5 @@
+"""A schema of payments and streams of it, which the definition's tests share."""
+
 from __future__ import annotations
 
 import json

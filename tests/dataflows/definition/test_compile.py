@@ -1,3 +1,5 @@
+"""A definition becomes a plan: its nodes, tables, windows, rows and settings."""
+
 from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any

@@ -1,3 +1,5 @@
+"""Durations and offsets from UTC are read exactly, shown shortly, or refused."""
+
 from __future__ import annotations
 
 import pytest

@@ -1,3 +1,5 @@
+"""The fingerprint changes with what changes a value, and with nothing else."""
+
 from __future__ import annotations
 
 import json

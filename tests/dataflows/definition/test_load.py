@@ -1,3 +1,5 @@
+"""A definition is loaded from a file, or the file's fault is told with its line."""
+
 from __future__ import annotations
 
 import os

@@ -1,3 +1,5 @@
+"""A feature's name and its description are derived from what it is."""
+
 from __future__ import annotations
 
 from typing import TYPE_CHECKING

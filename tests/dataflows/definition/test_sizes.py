@@ -1,3 +1,5 @@
+"""The sizes that `noskew check` tells are those of the state's arrays."""
+
 from __future__ import annotations
 
 from typing import TYPE_CHECKING
@@ -33,6 +35,6 @@ def test_the_sizes_told_are_those_of_the_state(payments: Stream) -> None:
     entry = state.entries.itemsize * state.entries.shape[1]
     chunk = state.chunks.itemsize * state.chunks.shape[1]
     entries_per_chunk = len(state.entries) // len(state.chunks)
-    assert told == slot + state.changed.itemsize + 2 * state.index.itemsize
+    assert told == slot + state.changed.itemsize + 2 * state.lookup.itemsize
     assert sizes.bytes_per_entry(plan.tables[0]) == entry
     assert sizes.bytes_per_chunk(plan.tables[0]) == chunk + entries_per_chunk * entry

@@ -15,6 +15,8 @@ from noskew.schemas.columns import NULL, Strings
 from noskew.schemas.writer import RegistryAwayError, UnknownSchemaError, WriterSchema
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from noskew.schemas.decode import Decoded, Decoder
 
 T0 = 1_700_000_000_000_000
@@ -78,7 +80,7 @@ def framed(schema_id: int, data: bytes) -> bytes:
 
 
 def decode(
-    decoder: Decoder, values: list[bytes | None], record_time_us: int | None = T0
+    decoder: Decoder, values: Sequence[bytes | None], record_time_us: int | None = T0
 ) -> Decoded:
     payload = np.frombuffer(b"".join(one or b"" for one in values), np.uint8)
     start = np.cumsum([0, *(len(one or b"") for one in values)], dtype=np.int64)
@@ -93,4 +95,4 @@ def listed(column: Any) -> list[Any]:
         return column.to_list()
     if column.dtype == np.int64:
         return [None if one == NULL else one for one in column.tolist()]
-    return [None if one != one else one for one in column.tolist()]  # noqa: PLR0124 -- NaN
+    return [None if one != one else one for one in column.tolist()]  # noqa: PLR0124  # NaN is unequal to itself

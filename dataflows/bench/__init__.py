@@ -1,0 +1,1 @@
+"""Measurements: each part beside the obvious alternative, in the same run, results compared."""
