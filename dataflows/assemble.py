@@ -19,7 +19,7 @@ from noskew.dataflows.core.steps import Order
 from noskew.dataflows.errors import UnsafeResumeError
 from noskew.dataflows.kafka import topics
 from noskew.dataflows.kafka.deliver import Deliver
-from noskew.dataflows.kafka.journal_log import JournalLog
+from noskew.dataflows.kafka.journal_log import SHARD, JournalLog
 from noskew.dataflows.kafka.outbox import Outbox
 from noskew.dataflows.kafka.reader import Reader
 from noskew.dataflows.kafka.throttle import ThrottledReader
@@ -39,9 +39,6 @@ if TYPE_CHECKING:
     from noskew.dataflows.model.scoring import Scorer
     from noskew.dataflows.settings import Settings
     from noskew.dataflows.store.writer import Store
-
-SHARD = 0
-"""Compact mode: one process runs one shard with all partitions."""
 
 GENERATION = 1
 """Generation of the stored rows; grows when their meaning changes."""
@@ -65,7 +62,7 @@ def assemble(
     topic = checked.topic
     log = JournalLog(settings.brokers, checked.outputs.journal, SHARD)
     last = log.last()
-    first = None if last is None else next(log.entries())
+    first = None if last is None else log.first()
     if last is not None:
         _check(plan, checked, last)
     start = _origin(plan, settings, checked) if first is None else first.next_offset

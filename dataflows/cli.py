@@ -14,6 +14,7 @@ from rich.console import Console
 from rich.table import Table
 
 from noskew.dataflows.errors import NoskewError
+from noskew.dataflows.stop import Stop
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -87,6 +88,8 @@ def run(
     as_json: AsJson = False,
 ) -> None:
     """Run a pipeline: features and scores of every event, until it is told to stop."""
+    stop = Stop()
+    stop.on_signals()
     from noskew.dataflows.commands import run as command  # noqa: PLC0415  # start fast
 
     chosen = _settings(
@@ -104,7 +107,7 @@ def run(
         threads=threads,
     )
     console = Console(stderr=True)
-    report = command.run(definition, chosen, until_end=until_end, console=console)
+    report = command.run(definition, chosen, stop, until_end=until_end, console=console)
     _show(report.to_json(), lambda out: command.render(report, out), as_json=as_json)
 
 

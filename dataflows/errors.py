@@ -34,6 +34,12 @@ class UnsafeResumeError(NoskewError):
     exit_code: ClassVar[int] = 4
 
 
+class DeliveryError(NoskewError):
+    """A record could not be delivered, so nothing that depends on it may be reported as done."""
+
+    exit_code: ClassVar[int] = 4
+
+
 class PoisonedStateError(NoskewError):
     """State disagrees with the journal: rebuilt values differ from what was recorded."""
 

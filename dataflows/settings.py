@@ -39,7 +39,7 @@ class Settings(BaseSettings):
     registry: str = Field(
         "http://127.0.0.1:8081/apis/ccompat/v7", description="Schema registry address."
     )
-    redis: str = Field(
+    redis: Annotated[str | None, BeforeValidator(_or_none)] = Field(
         "redis://127.0.0.1:6379/0", description="Redis address; 'none' writes no rows."
     )
     redis_namespace: str = Field("noskew", description="First part of every Redis key.")
@@ -49,7 +49,9 @@ class Settings(BaseSettings):
     state_dir: Path = Field(
         Path(".noskew/state"), description="Lock and schema cache of this process."
     )
-    model: Path = Field(Path("bundle"), description="Directory of the model bundle.")
+    model: Annotated[Path | None, BeforeValidator(_or_none)] = Field(
+        Path("bundle"), description="Directory of the model bundle; 'none' computes no scores."
+    )
     align_wait_s: Annotated[float | None, BeforeValidator(_or_none)] = Field(
         1.0,
         ge=0,

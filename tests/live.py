@@ -12,7 +12,6 @@ Nothing waits without a bound, and nothing here knows what a feature means.
 from __future__ import annotations
 
 import dataclasses
-import signal
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final, Self
@@ -68,7 +67,6 @@ __all__ = [
     "read_values",
     "run_until_end",
     "send",
-    "signals_kept",
 ]
 
 PARTITIONS: Final = 3
@@ -254,19 +252,7 @@ class Live:
 
 def run_until_end(definition: Path, **flags: Any) -> Report:
     """Run a definition in this process until its topic is done; the settings are as given."""
-    with signals_kept():
-        return run_command.run(definition, settings(**flags), until_end=True)
-
-
-@contextmanager
-def signals_kept() -> Iterator[None]:
-    """Give back the signal handlers that a run in this process takes."""
-    kept = {number: signal.getsignal(number) for number in (signal.SIGTERM, signal.SIGINT)}
-    try:
-        yield
-    finally:
-        for number, handler in kept.items():
-            signal.signal(number, handler)
+    return run_command.run(definition, settings(**flags), until_end=True)
 
 
 def read_rows(url: str, plan: Plan, namespace: str = "noskew") -> dict[tuple[str, Key], Row]:

@@ -8,7 +8,7 @@ import sys
 
 from paths import ROOT
 
-from noskew.dataflows.bench.report import table
+from noskew.dataflows.bench.figures import table
 from noskew.dataflows.settings import Settings
 
 README = ROOT / "README.md"

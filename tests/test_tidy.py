@@ -33,6 +33,8 @@ ARROWS: Final[dict[str, frozenset[str]]] = {
     "errors": frozenset(),
     "definition": _BASE,
     "settings": _BASE,
+    # Listens to signals before anything heavy is imported.
+    "stop": frozenset({"errors"}),
     "core": _BASE | {"definition"},
     "store": _BASE | {"definition", "core", "settings"},
     "model": _BASE | {"definition", "core", "settings"},
@@ -52,10 +54,10 @@ ARROWS: Final[dict[str, frozenset[str]]] = {
     "dataflows": frozenset({"definition"}),
     "commands": _BASE
     | {"definition", "core", "kafka", "store", "model", "simulation", "client", "settings"}
-    | {"pipeline", "assemble", "testing", "infra", "bench"},
+    | {"pipeline", "assemble", "testing", "infra", "bench", "stop"},
     # Commands are measured as their users start them: as processes, so none is imported.
     "bench": _BASE | {"definition", "core", "kafka", "model", "simulation", "infra"},
-    "cli": _BASE | {"commands", "settings", "infra"},
+    "cli": _BASE | {"commands", "settings", "stop", "infra"},
 }
 
 BASELINE: Final = "dataflows/bench/baseline.py"

@@ -86,23 +86,25 @@ def replay(
     Raises UsageError, UnsafeResumeError.
     """
     plan = compile_plan(load(definition))
-    bundle = Bundle.load(settings.model, plan, definition=str(definition)) if score else None
+    directory = settings.model if score else None
+    bundle = None if directory is None else Bundle.load(directory, plan, definition=str(definition))
     scorer = None if bundle is None else Scorer(bundle, settings.threads)
     span = (_time(begin, "from", NULL), _time(end, "to", 2**63 - 1))
     source, close = _source(plan, inputs, settings, order)
     metadata = {
         "noskew.fingerprint": plan.fingerprint.hex(),
         "noskew.order": source.order,
+        "noskew.future_times": "refused" if source.stamped else "unchecked",
         "noskew.sources": json.dumps(inputs),
         "noskew.model": "" if bundle is None else bundle.sha256.hex(),
     }
-    _refuse_other(out, metadata)
     began_s = time.monotonic()
     report = Report(out, source.order, 0, 0, 0, 0.0)
     part = out.with_name(f".{out.name}.part")
     try:
+        _refuse_other(out, metadata)
         engine = Engine(plan, _partitions(source))
-        with pq.ParquetWriter(part, _schema(plan, metadata, scored=score)) as writer:
+        with _writer(part, out, _schema(plan, metadata, scored=scorer is not None)) as writer:
             for table in _tables(plan, engine, scorer, source.batches(), span, report):
                 writer.write_table(table.cast(writer.schema), row_group_size=ROW_GROUP)
         part.replace(out)
@@ -248,6 +250,13 @@ def _time(text: str | None, flag: str, default: int) -> int:
         at = at.replace(tzinfo=dt.UTC)
     epoch = dt.datetime(1970, 1, 1, tzinfo=dt.UTC)
     return (at - epoch) // dt.timedelta(microseconds=1)
+
+
+def _writer(part: Path, out: Path, schema: pa.Schema) -> pq.ParquetWriter:
+    try:
+        return pq.ParquetWriter(part, schema)
+    except OSError as error:
+        raise UsageError(f"--out {out} cannot be written: {error}") from error
 
 
 def _refuse_other(out: Path, metadata: dict[str, str]) -> None:

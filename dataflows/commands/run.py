@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import signal
-import threading
 import time
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
@@ -15,16 +13,15 @@ from noskew.dataflows.assemble import assemble
 from noskew.dataflows.definition.compile import compile_plan
 from noskew.dataflows.definition.load import load
 from noskew.dataflows.kafka import preflight
-from noskew.dataflows.kafka.outbox import DeliveryError
 from noskew.dataflows.model.bundle import Bundle
 from noskew.dataflows.model.scoring import Scorer
 from noskew.dataflows.pipeline import Failure, build
+from noskew.dataflows.stop import STOP_S, Stop
 from noskew.dataflows.store.writer import Store
 
 if TYPE_CHECKING:
     from collections.abc import Callable
     from pathlib import Path
-    from types import FrameType
 
     from rich.console import Console
 
@@ -32,9 +29,6 @@ if TYPE_CHECKING:
     from noskew.dataflows.definition.plan import Plan
     from noskew.dataflows.pipeline import Shard
     from noskew.dataflows.settings import Settings
-
-STOP_S = 8.0
-"""How long a stop waits for servers that do not answer: within the 10 s that supervisors grant."""
 
 REPORT_S = 5.0
 """Time between two lines of progress."""
@@ -64,61 +58,19 @@ class Report:
         }
 
 
-class Stop:
-    """A stop that was asked for: by a signal, or by the end of the topic.
-
-    The first signal drains and ends the run, the second ends the process at once.
-    """
-
-    def __init__(self) -> None:
-        self._asked = threading.Event()
-        self._asked_s = 0.0
-
-    def __call__(self) -> bool:
-        """Return whether a stop was asked for."""
-        return self._asked.is_set()
-
-    def ask(self) -> None:
-        """Ask for a stop."""
-        if not self._asked.is_set():
-            self._asked_s = time.monotonic()
-            self._asked.set()
-
-    def waits(self, waited_s: float) -> None:
-        """Give up waiting for a broker once a stop has waited long enough for it.
-
-        Raises DeliveryError: what was not acknowledged is not journaled and is done again.
-        """
-        if self._asked.is_set() and min(waited_s, time.monotonic() - self._asked_s) > STOP_S:
-            raise DeliveryError(
-                f"stopped while the broker did not answer for {STOP_S:g} s: what it has not "
-                "acknowledged is not journaled and will be done again at the next start"
-            )
-
-    def on_signals(self) -> None:
-        """Let SIGTERM and SIGINT ask for the stop; the second one ends the process at once."""
-        for number in (signal.SIGTERM, signal.SIGINT):
-            signal.signal(number, self._signalled)
-
-    def _signalled(self, number: int, _frame: FrameType | None) -> None:
-        self.ask()
-        signal.signal(number, signal.SIG_DFL)
-
-
 def run(
     definition: Path,
     settings: Settings,
+    stop: Stop | None = None,
     *,
     until_end: bool = False,
     console: Console | None = None,
-    stop: Stop | None = None,
 ) -> Report:
-    """Run a pipeline until it is told to stop; with ``until_end``, until the topic is done.
+    """Run a pipeline until ``stop`` is asked for; with ``until_end``, until the topic is done.
 
     Raises NoskewError of the kind whose exit code says what to do (README, Operations).
     """
     stop = stop or Stop()
-    stop.on_signals()
     plan = compile_plan(load(definition))
     with preflight.lock(settings.state_dir):
         return _run(definition, plan, settings, stop, until_end=until_end, console=console)
@@ -141,11 +93,10 @@ def _run(
     until_end: bool,
     console: Console | None,
 ) -> Report:
-    scored = plan.model is not None and str(settings.model) != "none"
     bundles: list[Bundle] = []
     store = (
         None
-        if settings.redis == "none"
+        if settings.redis is None
         else Store(
             plan,
             url=settings.redis,
@@ -155,9 +106,10 @@ def _run(
     )
     warnings: list[str] = []
     more: list[Callable[[], object]] = []
-    if scored:
+    if plan.model is not None and settings.model is not None:
+        directory = settings.model
         more.append(
-            lambda: bundles.append(Bundle.load(settings.model, plan, definition=str(definition)))
+            lambda: bundles.append(Bundle.load(directory, plan, definition=str(definition)))
         )
     if store is not None:
         connected = store
@@ -171,11 +123,10 @@ def _run(
         if store is not None:
             store.start()
         shard = assemble(plan, settings, checked, bundle, scorer, store, stop.waits)
-        _flow(shard, stop, _Progress(shard, stop, console, until_end=until_end))
+        _flow(shard, stop, _Progress(shard, store, stop, console, until_end=until_end))
         if store is not None and not store.flush(STOP_S / 2):
-            _say(
-                console, ["warning: Redis does not answer; its rows are written at the next start"]
-            )
+            why = store.refused or "Redis does not answer; its rows are written at the next start"
+            _say(console, [f"warning: {why}"])
         status = None if store is None else store.status()
     finally:
         if store is not None:
@@ -211,9 +162,16 @@ class _Progress:
     """Looks on after every read: says how it goes, and asks for the stop at the topic's end."""
 
     def __init__(
-        self, shard: Shard, stop: Stop, console: Console | None, *, until_end: bool
+        self,
+        shard: Shard,
+        store: Store | None,
+        stop: Stop,
+        console: Console | None,
+        *,
+        until_end: bool,
     ) -> None:
         self._shard = shard
+        self._store = store
         self._stop = stop
         self._console = console
         self._until_end = until_end
@@ -231,7 +189,7 @@ class _Progress:
             took_s = time.monotonic() - self._began_s
             _say(
                 self._console,
-                [f"caught up after {took_s:.1f} s: {tally.delivered + tally.rebuilt:,} events"],
+                [f"caught up after {took_s:.2f} s: {tally.delivered + tally.rebuilt:,} events"],
             )
         if self._until_end and self._caught_up and shard.idle():
             self._stop.ask()
@@ -251,4 +209,7 @@ class _Progress:
             held = ", ".join(f"{p} (schema {i})" for p, i in sorted(shard.decode.waiting.items()))
             away = shard.decode.away or "being looked up"
             line += f"; partitions held for the registry: {held}: {away}"
+        status = None if self._store is None else self._store.status()
+        if status is not None and (status.refused or not status.connected):
+            line += f"; {status.dirty:,} rows wait for Redis: {status.refused or status.error}"
         _say(self._console, [line])

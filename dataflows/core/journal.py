@@ -293,7 +293,8 @@ def _unpack(entry: Entry, next_offset: NDArray[np.int64]) -> Runs | None:
     if size < 0 or int(out[3, :size].sum()) != entry.count:
         return None
     source, first, following, count = (np.ascontiguousarray(row[:size]) for row in out)
-    return Runs((source, first, following, count), np.zeros(3, np.int64))
+    dead = tuple((g.partition, g.first, g.next) for g in entry.gaps if g.reason == "dead")
+    return Runs((source, first, following, count), np.zeros(3, np.int64), dead)
 
 
 def _nullable(time_us: int) -> int | None:

@@ -16,6 +16,7 @@ from noskew.dataflows.errors import UnsafeResumeError
 from noskew.kernels import merge as kernels
 from noskew.kernels.layout import NO_TIME
 from noskew.schemas.columns import Strings
+from noskew.schemas.reason import Reason
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -122,10 +123,12 @@ class Runs:
 
     columns  int64[runs] each: input, first offset, next offset, records delivered
     cursor   int64[3]: run, records of it taken, 1 where the log contradicts the run
+    dead     (partition, first, next) of the records that were dead letters then
     """
 
     columns: tuple[NDArray[np.int64], NDArray[np.int64], NDArray[np.int64], NDArray[np.int64]]
     cursor: NDArray[np.int64]
+    dead: tuple[tuple[int, int, int], ...] = ()
 
     @property
     def done(self) -> bool:
@@ -211,8 +214,33 @@ class Journaled:
                 raise UnsafeResumeError(_contradiction(waiting.stream, runs))
             if batch is None:
                 return
+            if runs.dead or batch.reason.any():
+                _bury(waiting.stream, runs, batch)
             seq += len(batch)
             yield batch
+
+
+def _bury(stream: StreamPlan, runs: Runs, batch: Batch) -> None:
+    """Make those records dead letters that were so then, and no others.
+
+    What a registry answers is no function of the log: an id that was unknown may be known by
+    now. The journal has decided, and a record that cannot be decoded any more must not be left
+    out silently. Raises UnsafeResumeError for such a record.
+    """
+    dead = np.zeros(len(batch), np.bool_)
+    for partition, first, following in runs.dead:
+        within = (batch.offset >= first) & (batch.offset < following)
+        dead |= within & (batch.partition == partition)
+    batch.reason[dead & (batch.reason == 0)] = Reason.UNKNOWN_SCHEMA
+    lost = np.flatnonzero(~dead & (batch.reason > 0))
+    if len(lost):
+        at = int(lost[0])
+        raise UnsafeResumeError(
+            f"topic {stream.topic!r} partition {batch.partition[at]} offset {batch.offset[at]} was "
+            f"used when the journal was written and cannot be now "
+            f"({Reason(int(batch.reason[at])).name.lower()}): restore the registry's schemas or "
+            "the topic, then start again"
+        )
 
 
 def _contradiction(stream: StreamPlan, runs: Runs) -> str:

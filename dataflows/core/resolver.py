@@ -46,16 +46,19 @@ class Resolver:
         """
         if schema_id in self._known:
             return self._known[schema_id]
-        if schema_id in self._refused:
-            raise self._refused[schema_id]
+        refused = self._refused.get(schema_id)
+        if refused is not None:
+            # Anew: an exception raised again and again keeps every frame it went through.
+            raise type(refused)(*refused.args)
         if schema_id not in self._asked:
             self._asked.add(schema_id)
             self._questions.put(schema_id)
         raise RegistryAwayError(f"schema {schema_id} is being looked up")
 
     def answered(self, schema_id: int) -> bool:
-        """Return whether an id that was asked for has its answer."""
-        return schema_id in self._known or schema_id in self._refused
+        """Return whether an id that was asked for has got its answer."""
+        # An answer that was forgotten since is one too: the id is asked for again.
+        return schema_id in self._known or schema_id not in self._asked
 
     def learn(self, schema: WriterSchema) -> None:
         """Take a schema that is already at hand."""
@@ -75,7 +78,7 @@ class Resolver:
             except (UnknownSchemaError, UnsafeSchemaError) as error:
                 while len(self._refused) >= REFUSED_MAX:
                     self._refused.pop(next(iter(self._refused)))
-                self._refused[schema_id] = error
+                self._refused[schema_id] = error.with_traceback(None)
                 self.away = None
             except RegistryAwayError as error:
                 self.away = str(error)

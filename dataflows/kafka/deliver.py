@@ -137,6 +137,8 @@ class Deliver:
                 f"journal recorded {journaled}: the input topic or the definition is not what it "
                 "was; start anew under another pipeline name, and keep both for inspection"
             )
+        # A record that was dead then moved no clock, though it may be decodable now.
+        self._waiting.taken_us[:] = entry.position_us
         # What these report was alerted before it was journaled.
         self._engine.splits()
         self._engine.caps()

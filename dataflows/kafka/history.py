@@ -10,7 +10,7 @@ from noskew.dataflows.core.decode import Decode
 from noskew.dataflows.core.journal import runs
 from noskew.dataflows.core.order import Journaled, Merged, Waiting
 from noskew.dataflows.errors import UnsafeResumeError, UsageError
-from noskew.dataflows.kafka.journal_log import JournalLog
+from noskew.dataflows.kafka.journal_log import SHARD, JournalLog
 from noskew.dataflows.kafka.reader import Reader
 from noskew.dataflows.kafka.throttle import ThrottledReader
 from noskew.dataflows.kafka.topics import Admin
@@ -25,14 +25,16 @@ if TYPE_CHECKING:
     from noskew.dataflows.definition.plan import Plan
 
 ORDERS = ("auto", "journal", "canonical")
-SHARD = 0
 
 
 class TopicHistory:
     """What is in a topic now.
 
-    order   "journal" where the pipeline has one (and it is not refused), else "canonical"
+    order    "journal" where the pipeline has one (and it is not refused), else "canonical"
+    stamped  the records have Kafka's timestamp, against which future times are judged
     """
+
+    stamped = True
 
     def __init__(self, plan: Plan, brokers: str, resolver: Resolver, order: str) -> None:
         """Look at the topic. Raises UsageError, UnsafeResumeError as the messages say."""
@@ -62,7 +64,7 @@ class TopicHistory:
         self._start = (
             admin.offsets(topic.name, topic.partitions, "earliest")
             if last is None
-            else next(self._log.entries()).next_offset
+            else self._log.first().next_offset
         )
         self._stop = (
             admin.offsets(topic.name, topic.partitions, "latest")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import closing
 from typing import TYPE_CHECKING, Any
 
 import confluent_kafka as ck
@@ -11,7 +12,10 @@ from noskew.dataflows.errors import UnsafeResumeError
 from noskew.dataflows.kafka.reader import CONSUMER
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping
+    from collections.abc import Generator, Iterator, Mapping
+
+SHARD = 0
+"""Compact mode: one process runs one shard with all partitions, and journals to partition 0."""
 
 TIMEOUT_S = 10.0
 
@@ -33,6 +37,14 @@ class JournalLog:
             **(options or {}),
         }
 
+    def first(self) -> Entry:
+        """Return the oldest entry; there is one where ``last`` gives one.
+
+        Raises UnsafeResumeError where the beginning of the journal is gone.
+        """
+        with closing(self.entries()) as entries:
+            return next(entries)
+
     def last(self) -> Entry | None:
         """Return the newest entry, None where the journal is empty."""
         consumer = ck.Consumer(self._config)
@@ -52,7 +64,7 @@ class JournalLog:
         finally:
             consumer.close()
 
-    def entries(self) -> Iterator[Entry]:
+    def entries(self) -> Generator[Entry, None, None]:
         """Yield every entry written so far, oldest first.
 
         Raises UnsafeResumeError where the beginning of the journal is gone.

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 import confluent_kafka as ck
 import numpy as np
 
-from noskew.dataflows.errors import NoskewError
+from noskew.dataflows.errors import DeliveryError
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -21,6 +21,7 @@ if TYPE_CHECKING:
 
 PRODUCER: Mapping[str, Any] = {
     "acks": "all",
+    "log_level": 3,
     "enable.idempotence": True,
     "linger.ms": 2,
     "queue.buffering.max.messages": 1_000_000,
@@ -34,12 +35,6 @@ PRODUCER: Mapping[str, Any] = {
 
 BACKLOG_MAX = 100_000
 """Records waiting to be sent before a writer waits: backpressure, long before the queue is full."""
-
-
-class DeliveryError(NoskewError):
-    """A record could not be delivered, so nothing that depends on it may be reported as done."""
-
-    exit_code = 4
 
 
 class Outbox:

@@ -32,6 +32,7 @@ WAIT_S = 0.01
 
 CONSUMER: Mapping[str, Any] = {
     "enable.auto.commit": False,
+    "log_level": 3,
     # Lost offsets must stop us; librdkafka would jump to the end of the log instead.
     "auto.offset.reset": "error",
     "enable.partition.eof": True,

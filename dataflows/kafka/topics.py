@@ -84,7 +84,13 @@ class Admin:
 
     def topic(self, name: str) -> Topic | None:
         """Return what the broker says of a topic, None where there is no such topic."""
-        found = self._client.list_topics(name, timeout=TIMEOUT_S).topics.get(name)
+        try:
+            found = self._client.list_topics(name, timeout=TIMEOUT_S).topics.get(name)
+        except ck.KafkaException as error:
+            raise UsageError(
+                f"what is known of topic {name!r} cannot be had from {self.brokers!r} "
+                f"({error.args[0].str()}): see whether the broker is up, then start again"
+            ) from error
         if found is None or found.error is not None or not found.partitions:
             return None
         return Topic(name, self._topic_id(name), len(found.partitions))

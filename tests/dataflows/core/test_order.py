@@ -13,6 +13,7 @@ from noskew.dataflows.core.batch import Batch
 from noskew.dataflows.core.order import Journaled, Merged, Runs, Waiting
 from noskew.dataflows.errors import UnsafeResumeError
 from noskew.schemas.columns import Strings
+from noskew.schemas.reason import Reason
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -178,3 +179,22 @@ def test_a_record_missing_from_the_log_stops_the_replay() -> None:
 
     with pytest.raises(UnsafeResumeError, match=r"no longer holds the 2 records.*offsets 0 to 1"):
         list(journaled.take(rows, 0))
+
+
+def test_a_record_that_was_dead_then_is_dead_again_though_it_decodes_now() -> None:
+    rows = waiting(2)
+    followed = runs((0, 0, 2, 2), (1, 0, 1, 1))
+    followed.dead = ((0, 1, 2), (1, 5, 9))
+    rows.add(batch([(0, 0, 1), (0, 1, 1), (1, 0, 1)]))
+
+    taken = list(Journaled(iter([followed])).take(rows, 0))
+
+    assert [one.reason.tolist() for one in taken] == [[0, Reason.UNKNOWN_SCHEMA, 0]]
+
+
+def test_a_record_that_was_used_then_and_cannot_be_now_stops_the_replay() -> None:
+    rows = waiting(1)
+    rows.add(batch([(0, 0, 1), (0, 1, 1)], dead=frozenset({1})))
+
+    with pytest.raises(UnsafeResumeError, match=r"partition 0 offset 1 was used .* cannot be now"):
+        list(Journaled(iter([runs((0, 0, 2, 2))])).take(rows, 0))
