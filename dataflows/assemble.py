@@ -16,7 +16,7 @@ from noskew.dataflows.core.journal import Decision, Entry, Ledger, runs
 from noskew.dataflows.core.order import Journaled, Merged, Waiting
 from noskew.dataflows.core.scores import ScoreEncoder
 from noskew.dataflows.core.steps import Order
-from noskew.dataflows.errors import UnsafeResumeError
+from noskew.dataflows.errors import NoskewError, UnsafeResumeError
 from noskew.dataflows.kafka import topics
 from noskew.dataflows.kafka.deliver import Deliver
 from noskew.dataflows.kafka.journal_log import SHARD, JournalLog
@@ -60,18 +60,23 @@ def assemble(
     Raises UnsafeResumeError where the journal is of another definition, topic or version.
     """
     topic = checked.topic
-    log = JournalLog(settings.brokers, checked.outputs.journal, SHARD)
+    log = JournalLog(settings.brokers, checked.outputs.journal, SHARD, waits=waits)
     last = log.last()
     first = None if last is None else log.first()
-    if last is not None:
+    if first is not None and last is not None:
         _check(plan, checked, last)
+        checked.admin.require(topic, first.next_offset, last.next_offset)
     start = _origin(plan, settings, checked) if first is None else first.next_offset
     score_from = _score_from(plan, settings, checked, start) if first is None else _offsets(first)
     model = None if bundle is None else (plan.model or "", bundle.sha256)
     owner = _owner(plan, topic, last, start, score_from, model)
     outbox = Outbox(settings.brokers, waits=waits)
-    outbox.send_one(checked.outputs.journal, SHARD, owner.encode(checked.outputs.journal_id))
-    outbox.flush()
+    try:
+        outbox.send_one(checked.outputs.journal, SHARD, owner.encode(checked.outputs.journal_id))
+        outbox.flush()
+    except NoskewError:
+        outbox.close()
+        raise
     reader = Reader(settings.brokers, topic.name, 0, start, group=f"{plan.name}.{SHARD}")
     waiting = Waiting(plan.scored, topic.partitions)
     throttled = ThrottledReader(reader, waiting)
@@ -125,8 +130,9 @@ def _owner(
     if last is None:
         decisions.append(Decision("origin", 0, topic.name, _words(start)))
         decisions.append(Decision("score_from", 0, topic.name, _words(score_from)))
-    if model is not None and (last is None or last.model != model):
-        decisions.append(Decision("model", seq, model[0], model[1].hex()))
+    if model != (None if last is None else last.model):
+        name, sha256 = ("none", b"") if model is None else model
+        decisions.append(Decision("model", seq, name, sha256.hex()))
     no_times = np.full(topic.partitions, NO_TIME, np.int64)
     return Entry(
         origin="owner",

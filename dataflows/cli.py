@@ -6,8 +6,9 @@ import datetime as dt
 import json
 import os
 import sys
+import traceback
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, NoReturn
 
 import typer
 from rich.console import Console
@@ -33,6 +34,9 @@ stack_app = typer.Typer(
     help="Kafka, Redis and a schema registry on this host, without Docker.", no_args_is_help=True
 )
 app.add_typer(stack_app, name="stack")
+
+BUG = 70
+"""Exit code of a failure that is ours (EX_SOFTWARE of sysexits.h); 1 is an answer: "no"."""
 
 Definition = Annotated[
     Path, typer.Argument(metavar="DEF", help="Definition: a .py file with one Pipeline.")
@@ -145,6 +149,7 @@ def replay(
         end=end,
         order=order,
         score=model is not None,
+        console=Console(stderr=True),
     )
     _show(report.to_json(), lambda console: command.render(report, console), as_json=as_json)
 
@@ -312,18 +317,30 @@ def bench(
 
 
 def main() -> None:
-    """Run the command line; a user's mistake prints its message and exits with its code."""
+    """Run the command line; a user's mistake prints its message and exits with its code.
+
+    What nobody foresaw prints its traceback, and exits with ``BUG``.
+    """
     try:
         app(standalone_mode=True)
+    except (SystemExit, KeyboardInterrupt):
+        raise
     except NoskewError as error:
-        # Unwrapped: a message is one line to whoever searches a log for it.
-        Console(stderr=True, soft_wrap=True).print(
-            f"noskew: {error}", style="red", markup=False, highlight=False
-        )
-        sys.stderr.flush()
-        sys.stdout.flush()
-        # Threads of clients that cannot reach their server would keep the process for seconds.
-        os._exit(error.exit_code)
+        _end(str(error), error.exit_code)
+    except BaseException as error:  # noqa: BLE001 - panics of extensions are no Exception
+        traceback.print_exception(error)
+        _end("this is a fault of noskew: please report it, with the traceback above", BUG)
+
+
+def _end(message: str, code: int) -> NoReturn:
+    # Unwrapped: a message is one line to whoever searches a log for it.
+    Console(stderr=True, soft_wrap=True).print(
+        f"noskew: {message}", style="red", markup=False, highlight=False
+    )
+    sys.stderr.flush()
+    sys.stdout.flush()
+    # Threads of clients that cannot reach their server would keep the process for seconds.
+    os._exit(code)
 
 
 def _settings(**flags: Any) -> Settings:

@@ -35,9 +35,9 @@ class UnsafeResumeError(NoskewError):
 
 
 class DeliveryError(NoskewError):
-    """A record could not be delivered, so nothing that depends on it may be reported as done."""
+    """Servers did not take or give a record; nothing is lost: the next start does it again."""
 
-    exit_code: ClassVar[int] = 4
+    exit_code: ClassVar[int] = 75  # EX_TEMPFAIL of sysexits.h
 
 
 class PoisonedStateError(NoskewError):

@@ -14,7 +14,7 @@ from bytewax.dataflow import Dataflow
 from bytewax.inputs import DynamicSource, StatelessSourcePartition
 from bytewax.outputs import DynamicSink, StatelessSinkPartition
 
-from noskew.dataflows.core.steps import Work, features, score
+from noskew.dataflows.core.steps import Decoded, Work, features, score
 from noskew.dataflows.kafka.reader import Read
 
 if TYPE_CHECKING:
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
     from noskew.dataflows.core.decode import Decode
     from noskew.dataflows.core.engine import Engine
-    from noskew.dataflows.core.steps import Decoded, Order, Scorer
+    from noskew.dataflows.core.steps import Order, Scorer
     from noskew.dataflows.kafka.deliver import Deliver
     from noskew.dataflows.kafka.throttle import ThrottledReader
 
@@ -44,7 +44,11 @@ class Shard:
 
     def decoded(self, read: Read) -> Iterator[Decoded]:
         """Turn bytes into columns."""
-        yield self.decode(read.raw, read.ended, stop=read.stop)
+        batch = self.decode(read.raw)
+        ended = read.ended
+        # A partition that waits for the registry is paused: it is not waited for.
+        ended[list(self.decode.waiting)] = True
+        yield Decoded(batch, ended, read.held, drained=read.drained, stop=read.stop)
 
     def computed(self, work: Work) -> Iterator[Work]:
         """Update the state with a batch and compute its vectors."""

@@ -15,7 +15,7 @@ from noskew.dataflows.errors import DeliveryError
 if TYPE_CHECKING:
     from types import FrameType
 
-STOP_S = 8.0
+STOP_S = 7.0
 """How long a stop waits for servers that do not answer: within the 10 s that supervisors grant."""
 
 
@@ -38,6 +38,11 @@ class Stop:
         if not self._asked.is_set():
             self._asked_s = time.monotonic()
             self._asked.set()
+
+    def left_s(self) -> float:
+        """Return how much of the time for a stop is left; all of it before one is asked for."""
+        spent_s = time.monotonic() - self._asked_s if self._asked.is_set() else 0.0
+        return max(0.0, STOP_S - spent_s)
 
     def waits(self, waited_s: float) -> None:
         """Give up waiting for a broker once a stop has waited long enough for it.

@@ -69,20 +69,19 @@ def warm() -> float:
     resolver = Resolver(_OneSchema())
     resolver.learn(_OneSchema().schema(SCHEMA_ID))
     try:
-        decoded = Decode(Decoder(plan.scored, resolver), _NeverHeld(), resolver)(
-            _raw(), np.ones(PARTITIONS, np.bool_), stop=False
-        )
+        decoded = Decode(Decoder(plan.scored, resolver), _NeverHeld(), resolver)(_raw())
     finally:
         resolver.close()
+    ended = np.ones(PARTITIONS, np.bool_)
     waiting = Waiting(plan.scored, PARTITIONS)
-    waiting.add(decoded.batch)
+    waiting.add(decoded)
     engine = Engine(plan, PARTITIONS)
     encoder = ScoreEncoder(
         plan, SCHEMA_ID, bytes(16), generation=1, model_sha=bytes(32), include_vector=True
     )
     ledger = Ledger(_first(plan))
     first = ledger.last
-    for batch in Merged(PARTITIONS, None, time.monotonic).take(waiting, decoded.ended, 0):
+    for batch in Merged(PARTITIONS, None, time.monotonic).take(waiting, ended, 0):
         features = engine.process(batch)
         margin = np.zeros(len(batch))
         sigmoid(margin, 1.0, margin)
@@ -99,10 +98,10 @@ def warm() -> float:
     engine.sweep()
     for table in engine.tables:
         table.drain()
-    entry = ledger.close(waiting.taken_us, engine.clocks.event_clock, engine.clocks.horizon_us)
+    entries = ledger.close(waiting.taken_us, engine.clocks.event_clock, engine.clocks.horizon_us)
     again = Waiting(plan.scored, PARTITIONS)
-    again.add(decoded.batch)
-    list(Journaled(runs([first, entry])).take(again, 0))
+    again.add(decoded)
+    list(Journaled(runs([first, *entries])).take(again, 0))
     return time.monotonic() - began_s
 
 

@@ -1,4 +1,4 @@
-"""Bookkeeping of offsets: what was delivered again, and which ranges were left out."""
+"""Bookkeeping of offsets: which records were delivered before."""
 
 from __future__ import annotations
 
@@ -28,21 +28,5 @@ def fresh(
         out[i] = offset[i] >= next_offset[partition[i]]
         if out[i]:
             next_offset[partition[i]] = offset[i] + 1
-            kept += 1
-    return kept
-
-
-@kernel
-def before_stops(
-    partition: NDArray[np.int32],
-    offset: NDArray[np.int64],
-    stop: NDArray[np.int64],
-    out: NDArray[np.bool_],
-) -> int:
-    """Mark the records whose offset is below their partition's ``stop``; return how many."""
-    kept = 0
-    for i in range(len(offset)):
-        out[i] = offset[i] < stop[partition[i]]
-        if out[i]:
             kept += 1
     return kept

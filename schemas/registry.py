@@ -2,7 +2,8 @@
 
 The client's failures are of three kinds, which must not be mixed up: the registry does not know an
 id (a dead letter), it gives no usable answer (records wait), it gives a schema that must not be
-used. Every call ends within its timeouts; known ids never need the network.
+used. Every call ends within its timeouts; known ids never need the network. Nothing but good
+answers is kept here: who asks remembers the others (``core.resolver``).
 """
 
 from __future__ import annotations
@@ -12,7 +13,6 @@ import json
 import os
 import tempfile
 import time
-from collections import OrderedDict
 from contextlib import suppress
 from functools import partial
 from pathlib import Path
@@ -23,7 +23,7 @@ from confluent_kafka.schema_registry import Schema, SchemaRegistryClient
 from confluent_kafka.schema_registry.error import SchemaRegistryError
 
 from noskew.schemas.framing import MAX_ID
-from noskew.schemas.safety import UnsafeSchemaError, screen
+from noskew.schemas.safety import UnsafeSchemaError
 from noskew.schemas.writer import (
     RegistryAwayError,
     RegistryRefusedError,
@@ -34,16 +34,6 @@ from noskew.schemas.writer import (
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-__all__ = [
-    "Registry",
-    "RegistryAwayError",
-    "RegistryRefusedError",
-    "UnknownSchemaError",
-    "UnsafeSchemaError",
-    "WriterSchema",
-    "screen",
-]
-
 _Answer = TypeVar("_Answer")
 
 _NOT_FOUND: Final = 404
@@ -51,8 +41,6 @@ _UNAUTHORISED: Final = {401, 403}
 _AWAY: Final = {408, 425, 429}
 _SERVER: Final = 500
 
-_UNKNOWN_KEPT: Final = 10_000
-_UNKNOWN_FOR_S: Final = 60.0
 _AWAY_FOR_S: Final = 1.0
 _BURST: Final = 200.0
 _PER_S: Final = 100.0
@@ -67,12 +55,14 @@ class Registry:
     timeout_s  of each phase of a request (connect, send, receive); there are no retries inside a
                lookup: after a failure the registry counts as away for a second
 
-    Ids are immutable: an id once read keeps its schema without being asked for again. Unknown ids
-    are remembered for a minute, and no more than 200 at once and 100 per second are asked for.
+    Ids are immutable: an id once read keeps its schema without being asked for again. No more than
+    200 ids at once and 100 per second are asked for.
     """
 
     def __init__(self, url: str, cache_dir: Path | None, timeout_s: float = 1.0) -> None:
+        """Prepare, without a request; ValueError where ``url`` is no address of a registry."""
         self.url = url
+        self._check()
         self._client = SchemaRegistryClient(
             {"url": url, "timeout": timeout_s, "max.retries": 0, "retries.wait.ms": 100}
         )
@@ -80,8 +70,6 @@ class Registry:
         folder = hashlib.sha256(url.encode()).hexdigest()[:16]
         self._folder = None if cache_dir is None else cache_dir / folder
         self._known: dict[int, WriterSchema] = {}
-        self._unsafe: dict[int, str] = {}
-        self._unknown: OrderedDict[int, tuple[float, str]] = OrderedDict()
         self._away: tuple[float, str] = (0.0, "")
         self._tokens = _BURST
         self._filled = time.monotonic()
@@ -100,23 +88,17 @@ class Registry:
         if found is not None:
             self._known[schema_id] = found
             return found
-        if schema_id in self._unsafe:
-            raise UnsafeSchemaError(self._unsafe[schema_id])
         if not 0 < schema_id <= MAX_ID:
             message = f"schema id {schema_id} is outside 1..{MAX_ID}"
             raise UnknownSchemaError(message)
         now = time.monotonic()
-        until, text = self._unknown.get(schema_id, (0.0, ""))
-        if now < until:
-            raise UnknownSchemaError(text)
         until, text = self._away
         if now < until:
             raise RegistryAwayError(text)
         self._take_token(now)
         answer = self._ask(lambda: self._client.get_schema(schema_id), f"schema {schema_id}")
         if answer is None:
-            message = f"the registry at {self._shown()} does not know schema id {schema_id}"
-            self._remember_unknown(schema_id, message)
+            message = f"the registry at {self.shown} does not know schema id {schema_id}"
             raise UnknownSchemaError(message)
         return self._accept(schema_id, answer)
 
@@ -127,16 +109,17 @@ class Registry:
         Raises RegistryAwayError or RegistryRefusedError.
         """
         schema = Schema(text, "AVRO")
-        found = self._ask(lambda: self._client.lookup_schema(subject, schema), subject)
+        ask = partial(self._ask, what=subject, may_refuse=True)
+        found = ask(lambda: self._client.lookup_schema(subject, schema))
         if found is None:
-            found = self._ask(lambda: self._client.get_latest_version(subject), subject)
+            found = ask(lambda: self._client.get_latest_version(subject))
             if found is not None and not _same(found.schema.schema_str, text):
                 found = None
         if found is not None and found.schema_id is not None:
             return int(found.schema_id)
-        given = self._ask(lambda: self._client.register_schema(subject, schema), subject)
+        given = ask(lambda: self._client.register_schema(subject, schema))
         if given is None:
-            message = f"the registry at {self._shown()} has no subject path for {subject!r} (404)"
+            message = f"the registry at {self.shown} has no subject path for {subject!r} (404)"
             raise RegistryRefusedError(message)
         return int(given)
 
@@ -160,8 +143,34 @@ class Registry:
                     found.append(self._accept(int(one.schema_id), one.schema))
         return found
 
-    def _ask(self, call: Callable[[], _Answer], what: str) -> _Answer | None:
-        """Return the client's answer, None for 404; maps every failure to one of ours."""
+    @property
+    def shown(self) -> str:
+        """The URL without user and password, for people and files."""
+        scheme, mark, rest = self.url.partition("://")
+        return scheme + mark + rest.rpartition("@")[2] if mark else scheme.rpartition("@")[2]
+
+    def _check(self) -> None:
+        """Raise ValueError unless each of the addresses is one for HTTP."""
+        for one in self.url.split(","):
+            try:
+                parsed = httpx2.URL(one.strip())
+                good = parsed.scheme in {"http", "https"} and bool(parsed.host)
+            except (httpx2.InvalidURL, ValueError):
+                good = False  # what it says may quote a password
+            if not good:
+                message = (
+                    f"{self.shown!r} is no address of a schema registry: give one like "
+                    "http://127.0.0.1:8081"
+                )
+                raise ValueError(message)
+
+    def _ask(
+        self, call: Callable[[], _Answer], what: str, *, may_refuse: bool = False
+    ) -> _Answer | None:
+        """Return the client's answer, None for 404; maps every failure to one of ours.
+
+        may_refuse  a refusal says something of the request; to a lookup it is no usable answer
+        """
         try:
             return call()
         except SchemaRegistryError as error:
@@ -171,8 +180,8 @@ class Registry:
                 return None
             if status in _UNAUTHORISED:
                 said += "; check the user and password in the registry's URL"
-            elif status not in _AWAY and status < _SERVER and status != _NOT_FOUND:
-                message = f"the registry at {self._shown()} refused {what} ({said})"
+            elif may_refuse and status not in {*_AWAY, _NOT_FOUND} and status < _SERVER:
+                message = f"the registry at {self.shown} refused {what} ({said})"
                 raise RegistryRefusedError(message) from error
             self._set_away(said, what, error)
         except httpx2.HTTPError as error:
@@ -183,7 +192,7 @@ class Registry:
 
     def _set_away(self, said: str, what: str, error: Exception) -> NoReturn:
         message = (
-            f"the registry at {self._shown()} gave no usable answer for {what} ({said}); "
+            f"the registry at {self.shown} gave no usable answer for {what} ({said}); "
             "start it or correct its URL"
         )
         self._away = (time.monotonic() + _AWAY_FOR_S, message)
@@ -195,25 +204,18 @@ class Registry:
             return known
         kind, text = answer.schema_type or "AVRO", answer.schema_str
         if kind != "AVRO" or text is None:
-            self._refuse(schema_id, f"schema {schema_id} is {kind}, not Avro")
+            message = f"schema {schema_id} is {kind}, not Avro"
+            raise UnsafeSchemaError(message)
         if answer.references:
-            self._refuse(schema_id, f"schema {schema_id} has references, which are not supported")
+            message = f"schema {schema_id} has references, which are not supported"
+            raise UnsafeSchemaError(message)
         found = _writer(schema_id, str(text))
         if found is None:
-            self._refuse(schema_id, f"the text of schema {schema_id} is no JSON: {str(text)[:100]}")
+            message = f"the text of schema {schema_id} is no JSON: {str(text)[:100]}"
+            raise UnsafeSchemaError(message)
         self._known[schema_id] = found
         self._to_disk(found)
         return found
-
-    def _refuse(self, schema_id: int, message: str) -> NoReturn:
-        self._unsafe[schema_id] = message
-        raise UnsafeSchemaError(message)
-
-    def _remember_unknown(self, schema_id: int, message: str) -> None:
-        self._unknown[schema_id] = (time.monotonic() + _UNKNOWN_FOR_S, message)
-        self._unknown.move_to_end(schema_id)
-        if len(self._unknown) > _UNKNOWN_KEPT:
-            self._unknown.popitem(last=False)
 
     def _take_token(self, now: float) -> None:
         self._tokens = min(_BURST, self._tokens + (now - self._filled) * _PER_S)
@@ -221,15 +223,10 @@ class Registry:
         if self._tokens < 1:
             message = (
                 f"more than {_PER_S:.0f} unknown schema ids a second: records wait, so that the "
-                f"registry at {self._shown()} is not flooded"
+                f"registry at {self.shown} is not flooded"
             )
             raise RegistryAwayError(message)
         self._tokens -= 1
-
-    def _shown(self) -> str:
-        """Return the URL without user and password."""
-        scheme, mark, rest = self.url.partition("://")
-        return scheme + mark + rest.rpartition("@")[2]
 
     def _from_disk(self, schema_id: int) -> WriterSchema | None:
         if self._folder is None:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import pytest
 import readme
 
-from noskew.dataflows import errors
+from noskew.dataflows import cli, errors
 from noskew.dataflows.definition.compile import compile_plan
 from noskew.dataflows.definition.load import load
 from noskew.schemas.reason import Reason
@@ -40,7 +40,7 @@ def test_every_exit_code_is_explained() -> None:
     kinds: list[type[errors.NoskewError]] = [errors.NoskewError]
     kinds += errors.NoskewError.__subclasses__()
 
-    for code in {kind.exit_code for kind in kinds} | {0, 1}:
+    for code in {kind.exit_code for kind in kinds} | {0, 1, cli.BUG}:
         assert re.search(rf"^\| {code} \| .+ \| .+ \|$", TEXT, re.MULTILINE), code
 
 

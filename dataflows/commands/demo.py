@@ -22,13 +22,13 @@ from noskew.dataflows.commands.simulate import simulate
 from noskew.dataflows.commands.train import train
 from noskew.dataflows.definition.compile import compile_plan
 from noskew.dataflows.definition.load import load
-from noskew.dataflows.errors import NoskewError
+from noskew.dataflows.errors import NoskewError, UsageError
 from noskew.dataflows.kafka.tail import newest
 from noskew.dataflows.settings import settings
 from noskew.dataflows.simulation.topics import load_parquet
 from noskew.infra import stack as servers
 from noskew.infra.mock import MockStack
-from noskew.infra.stack import MavenMissingError
+from noskew.infra.stack import MavenMissingError, StackError
 from noskew.schemas import records
 
 if TYPE_CHECKING:
@@ -198,7 +198,19 @@ def _show(definition: Path, place: Place, report: dict[str, Any], console: Conso
 
 @contextmanager
 def _servers(directory: Path, console: Console) -> Iterator[Place]:
-    """Start the servers, and stop them whatever happens."""
+    """Start the servers, and stop them whatever happens.
+
+    Raises UsageError where they cannot be had.
+    """
+    try:
+        with _started(directory, console) as place:
+            yield place
+    except StackError as error:
+        raise UsageError(str(error)) from error
+
+
+@contextmanager
+def _started(directory: Path, console: Console) -> Iterator[Place]:
     _step(console, "Kafka, Redis and a schema registry are started")
     servers.down(directory / "stack")
     try:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import datetime as dt
 import json
 import time
+from contextlib import ExitStack, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -20,11 +21,11 @@ from noskew.dataflows.core.resolver import Resolver
 from noskew.dataflows.definition.compile import compile_plan
 from noskew.dataflows.definition.load import load
 from noskew.dataflows.errors import UsageError
+from noskew.dataflows.kafka import subjects
 from noskew.dataflows.kafka.history import TopicHistory
 from noskew.dataflows.model.bundle import Bundle
 from noskew.dataflows.model.scoring import Scorer
 from noskew.schemas.columns import NULL, Strings
-from noskew.schemas.registry import Registry
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -76,12 +77,14 @@ def replay(
     end: str | None = None,
     order: str = "auto",
     score: bool = False,
+    console: Console | None = None,
 ) -> Report:
     """Compute the features of every event of ``inputs`` and write those in [begin, end).
 
     begin, end   ISO event times; what comes before ``begin`` warms the state up
     order        of a topic: "auto", "journal" or "canonical"; a file says its own
     score        add margins and scores of the bundle ``settings.model``
+    console      where warnings go
 
     Raises UsageError, UnsafeResumeError.
     """
@@ -90,27 +93,28 @@ def replay(
     bundle = None if directory is None else Bundle.load(directory, plan, definition=str(definition))
     scorer = None if bundle is None else Scorer(bundle, settings.threads)
     span = (_time(begin, "from", NULL), _time(end, "to", 2**63 - 1))
-    source, close = _source(plan, inputs, settings, order)
-    metadata = {
-        "noskew.fingerprint": plan.fingerprint.hex(),
-        "noskew.order": source.order,
-        "noskew.future_times": "refused" if source.stamped else "unchecked",
-        "noskew.sources": json.dumps(inputs),
-        "noskew.model": "" if bundle is None else bundle.sha256.hex(),
-    }
-    began_s = time.monotonic()
-    report = Report(out, source.order, 0, 0, 0, 0.0)
     part = out.with_name(f".{out.name}.part")
-    try:
+    with ExitStack() as opened:
+        source, warnings = _source(plan, inputs, settings, order, opened)
+        if console is not None:
+            for one in warnings:
+                console.print(f"warning: {one}", markup=False, highlight=False, soft_wrap=True)
+        metadata = {
+            "noskew.fingerprint": plan.fingerprint.hex(),
+            "noskew.order": source.order,
+            "noskew.future_times": "refused" if source.stamped else "unchecked",
+            "noskew.sources": json.dumps(inputs),
+            "noskew.model": "" if bundle is None else bundle.sha256.hex(),
+        }
+        began_s = time.monotonic()
+        report = Report(out, source.order, 0, 0, 0, 0.0)
         _refuse_other(out, metadata)
+        opened.callback(_remove, part)
         engine = Engine(plan, _partitions(source))
         with _writer(part, out, _schema(plan, metadata, scored=scorer is not None)) as writer:
             for table in _tables(plan, engine, scorer, source.batches(), span, report):
                 writer.write_table(table.cast(writer.schema), row_group_size=ROW_GROUP)
         part.replace(out)
-    finally:
-        part.unlink(missing_ok=True)
-        close()
     report.seconds = time.monotonic() - began_s
     return report
 
@@ -124,8 +128,9 @@ def render(report: Report, console: Console) -> None:
 
 
 def _source(
-    plan: Plan, inputs: list[str], settings: Settings, order: str
-) -> tuple[History | TopicHistory, Any]:
+    plan: Plan, inputs: list[str], settings: Settings, order: str, opened: ExitStack
+) -> tuple[History | TopicHistory, list[str]]:
+    """Return where history comes from, and warnings; ``opened`` gets what must be closed."""
     if len(inputs) != 1:
         raise UsageError(
             f"{len(inputs)} inputs were given, pipeline {plan.name!r} reads one stream: "
@@ -137,15 +142,15 @@ def _source(
             f"--input {inputs[0]!r} names stream {name!r}; the pipeline reads {plan.scored.name!r}"
         )
     if path != "kafka":
-        return history.read(Path(path), plan.scored), lambda: None
-    registry = Registry(settings.registry, settings.state_dir / "schemas")
+        return history.read(Path(path), plan.scored), []
+    registry = subjects.connect(settings.registry, settings.state_dir / "schemas")
+    opened.callback(registry.close)
     resolver = Resolver(registry)
-
-    def close() -> None:
-        resolver.close()
-        registry.close()
-
-    return TopicHistory(plan, settings.brokers, resolver, order), close
+    opened.callback(resolver.close)
+    source = TopicHistory(plan, settings.brokers, resolver, order)
+    warnings: list[str] = []
+    subjects.learn(plan, registry, resolver, warnings, declare=False)
+    return source, warnings
 
 
 def _partitions(source: History | TopicHistory) -> int:
@@ -250,6 +255,11 @@ def _time(text: str | None, flag: str, default: int) -> int:
         at = at.replace(tzinfo=dt.UTC)
     epoch = dt.datetime(1970, 1, 1, tzinfo=dt.UTC)
     return (at - epoch) // dt.timedelta(microseconds=1)
+
+
+def _remove(part: Path) -> None:
+    with suppress(OSError):  # it is gone, or never came into being
+        part.unlink()
 
 
 def _writer(part: Path, out: Path, schema: pa.Schema) -> pq.ParquetWriter:

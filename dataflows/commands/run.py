@@ -3,20 +3,22 @@
 from __future__ import annotations
 
 import time
+from contextlib import ExitStack
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from bytewax.run import cli_main
 from rich.table import Table
 
-from noskew.dataflows.assemble import assemble
+from noskew.dataflows.assemble import GENERATION, assemble
 from noskew.dataflows.definition.compile import compile_plan
 from noskew.dataflows.definition.load import load
 from noskew.dataflows.kafka import preflight
+from noskew.dataflows.kafka.journal_log import SHARD
 from noskew.dataflows.model.bundle import Bundle
 from noskew.dataflows.model.scoring import Scorer
 from noskew.dataflows.pipeline import Failure, build
-from noskew.dataflows.stop import STOP_S, Stop
+from noskew.dataflows.stop import Stop
 from noskew.dataflows.store.writer import Store
 
 if TYPE_CHECKING:
@@ -101,6 +103,8 @@ def _run(
             plan,
             url=settings.redis,
             namespace=settings.redis_namespace,
+            shard=SHARD,
+            generation=GENERATION,
             flush_s=settings.redis_flush_s,
         )
     )
@@ -119,21 +123,19 @@ def _run(
     bundle = bundles[0] if bundles else None
     scorer = None if bundle is None else Scorer(bundle, settings.threads)
     began_s = time.monotonic()
-    try:
+    with ExitStack() as opened:
+        opened.callback(checked.registry.close)
+        opened.callback(checked.resolver.close)
         if store is not None:
             store.start()
+            opened.callback(store.close)
         shard = assemble(plan, settings, checked, bundle, scorer, store, stop.waits)
+        opened.callback(shard.close)
         _flow(shard, stop, _Progress(shard, store, stop, console, until_end=until_end))
-        if store is not None and not store.flush(STOP_S / 2):
+        if store is not None and not store.flush(stop.left_s()):
             why = store.refused or "Redis does not answer; its rows are written at the next start"
             _say(console, [f"warning: {why}"])
         status = None if store is None else store.status()
-    finally:
-        if store is not None:
-            store.close()
-        checked.resolver.close()
-        checked.registry.close()
-    shard.close()
     return Report(
         plan.name,
         time.monotonic() - began_s,

@@ -15,6 +15,7 @@ from rich.console import Console
 from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, TimeRemainingColumn
 
 from noskew.dataflows.errors import UsageError
+from noskew.dataflows.kafka import subjects
 from noskew.dataflows.simulation.fraud import Scenario
 from noskew.dataflows.simulation.labels import LabelQueue, labels_of
 from noskew.dataflows.simulation.parquet import LABELS_SCHEMA, PAYMENTS_SCHEMA, ParquetStream
@@ -121,6 +122,7 @@ def simulate(
         if brokers is None or registry is None:
             message = "simulate: give --brokers and --registry, or --out for a file"
             raise UsageError(message)
+        subjects.connect(registry, None).close()  # before topics are made for nothing
         with Feed.open(brokers, registry, partitions) as feed:
             pace = Pace(rate)
             end_us = pace.began_us + int(seconds * SECOND_US)

@@ -7,7 +7,6 @@ from typing import TYPE_CHECKING, Protocol
 import numpy as np
 
 from noskew.dataflows.core.batch import Batch, Letter
-from noskew.dataflows.core.steps import Decoded
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -44,8 +43,11 @@ class Decode:
         self._reader = reader
         self._resolver = resolver
 
-    def __call__(self, raw: Raw, ended: NDArray[np.bool_], *, stop: bool) -> Decoded:
-        """Decode one read. Nothing a record holds raises: it becomes a reason."""
+    def __call__(self, raw: Raw) -> Batch:
+        """Decode one read. Nothing a record holds raises: it becomes a reason.
+
+        Records from a held one on are left out; ``waiting`` says of which partitions.
+        """
         for partition, schema_id in list(self.waiting.items()):
             if self._resolver.answered(schema_id):
                 del self.waiting[partition]
@@ -55,10 +57,7 @@ class Decode:
         if found.waiting.any():
             batch = batch.take(self._hold(raw, found))
         self.away = self._resolver.away if self.waiting else None
-        if self.waiting:
-            ended = ended.copy()
-            ended[list(self.waiting)] = True
-        return Decoded(batch, ended, stop)
+        return batch
 
     def _hold(self, raw: Raw, found: Found) -> NDArray[np.int64]:
         """Hold partitions at their first waiting record; return the positions that go on."""

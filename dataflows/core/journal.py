@@ -27,8 +27,14 @@ if TYPE_CHECKING:
 LAYOUT = 1
 """Version of the record's meaning; a record of another layout is refused."""
 
-RUNS_MAX = 256 << 10
-"""Bytes of runs after which an entry is due: far below the 1 MB that a broker takes by default."""
+ENTRY_MAX = 256 << 10
+"""Bytes after which an entry is due: far below the 1 MB that a broker takes by default."""
+
+GAP_BYTES = 40
+"""About what a range without scores takes in an entry."""
+
+DECISIONS_MAX = 2000
+"""Decisions in one entry; what is more goes into further ones."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -215,7 +221,7 @@ class Ledger:
     @property
     def full(self) -> bool:
         """Return whether the next entry nears the size that a broker takes."""
-        return self._size >= RUNS_MAX
+        return self._size >= ENTRY_MAX
 
     @property
     def pending(self) -> bool:
@@ -227,9 +233,10 @@ class Ledger:
         out = np.empty(4 * VARINT_MAX * len(batch), np.uint8)
         size = encode_runs(batch.partition, batch.offset, self._next_offset, out)
         self._runs.append(out[:size].tobytes())
-        self._size += size
         self._count += len(batch)
+        known = len(self._gaps)
         self._gaps.extend(gaps)
+        self._size += size + GAP_BYTES * (len(self._gaps) - known)
 
     def decide(self, kind: str, subject: str, detail: str, seq: int | None = None) -> None:
         """Note a decision that holds from ``seq`` (default: the next record)."""
@@ -241,8 +248,11 @@ class Ledger:
 
     def close(
         self, position_us: NDArray[np.int64], event_us: NDArray[np.int64], horizon_us: int
-    ) -> Entry:
-        """Return the entry of all that was noted and begin the next one."""
+    ) -> list[Entry]:
+        """Return the entries of all that was noted and begin anew.
+
+        One entry, unless there are more decisions than ``DECISIONS_MAX``.
+        """
         entry = replace(
             self.last,
             origin="progress",
@@ -255,11 +265,16 @@ class Ledger:
             horizon_us=horizon_us,
             gaps=tuple(self._gaps),
             schemas=tuple(self._schemas),
-            decisions=tuple(self._decisions),
+            decisions=tuple(self._decisions[:DECISIONS_MAX]),
         )
-        self.last, self._count, self._size = entry, 0, 0
+        entries = [entry]
+        rest = replace(entry, seq=entry.end, count=0, runs=b"", gaps=(), schemas=())
+        for first in range(DECISIONS_MAX, len(self._decisions), DECISIONS_MAX):
+            part = self._decisions[first : first + DECISIONS_MAX]
+            entries.append(replace(rest, decisions=tuple(part)))
+        self.last, self._count, self._size = entries[-1], 0, 0
         self._runs, self._gaps, self._decisions, self._schemas = [], [], [], []
-        return entry
+        return entries
 
 
 def runs(entries: Iterable[Entry]) -> Iterator[Runs]:

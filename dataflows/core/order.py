@@ -56,15 +56,27 @@ class Waiting:
         """Append a decoded batch; its records are in offset order within each partition."""
         if not len(batch):
             return
-        first = 0
         if self.rows and self._arena is not None:
             kept = np.flatnonzero(~self._taken)
-            arena = _concatenate(self._arena.take(kept), batch)
-            first = len(kept)
-            position_us = np.concatenate([self._position_us[kept], np.empty(len(batch), np.int64)])
+            new = np.empty(len(batch), np.int64)
+            position_us = np.concatenate([self._position_us[kept], new])
+            self._place(_concatenate(self._arena.take(kept), batch), position_us, len(kept))
         else:
-            arena = batch
-            position_us = np.empty(len(batch), np.int64)
+            self._place(batch, np.empty(len(batch), np.int64), 0)
+
+    def resume(self, position_us: NDArray[np.int64]) -> None:
+        """Take the position clocks, int64[partitions], as the journal has them.
+
+        A record that was a dead letter then moved no clock, though it may be decodable now.
+        """
+        self.taken_us[:] = position_us
+        self.clock_us[:] = position_us
+        if self.rows and self._arena is not None:
+            kept = np.flatnonzero(~self._taken)
+            self._place(self._arena.take(kept), np.empty(len(kept), np.int64), 0)
+
+    def _place(self, arena: Batch, position_us: NDArray[np.int64], first: int) -> None:
+        """Let the records of ``arena`` wait; those from ``first`` on get their position clocks."""
         size = len(arena)
         kernels.position_clocks(
             arena.partition,
@@ -139,10 +151,12 @@ class Runs:
 class Merged:
     """Takes records in canonical order, waiting for partitions that have unread records.
 
-    A partition is not waited for when it has none (``ended``), is held, or has delivered nothing
-    for ``align_wait_s`` while others could go on; each time that ran out is counted. ``None``
-    waits without limit (DESIGN section 3.1). ``clock_s`` is monotonic: it decides when to stop
-    waiting, never what a record means, and the order taken is journaled.
+    A partition is not waited for when it has none (``ended``), is held, or has been silent for
+    ``align_wait_s`` while others could go on; each time that ran out is counted. ``None`` waits
+    without limit (DESIGN section 3.1). Silence begins when all that had arrived has been taken
+    from the client and nothing of the partition was among it, so that our own pauses (a flush, a
+    rebuild) never count. ``clock_s`` is monotonic: it decides when to stop waiting, never what a
+    record means, and the order taken is journaled.
     """
 
     def __init__(
@@ -151,15 +165,23 @@ class Merged:
         self.ran_out = 0
         self._align_wait_s = align_wait_s
         self._clock_s = clock_s
-        self._delivered_s = np.full(partitions, clock_s())
+        self._silent_s = np.full(partitions, np.inf)
         self._given_up = np.zeros(partitions, np.bool_)
+        self._drained = False
 
-    def delivered(self, batch: Batch) -> None:
-        """Note which partitions delivered records."""
-        if len(batch):
-            seen = np.unique(batch.partition)
-            self._delivered_s[seen] = self._clock_s()
-            self._given_up[seen] = False
+    def delivered(self, batch: Batch, held: NDArray[np.bool_], *, drained: bool) -> None:
+        """Note which partitions delivered records.
+
+        held     bool[partitions]  not being read now, so not silent
+        drained  nothing more has arrived
+        """
+        seen = held.copy()
+        seen[batch.partition] = True
+        self._silent_s[seen] = np.inf
+        self._given_up[seen] = False
+        self._drained = drained
+        if drained:
+            self._silent_s[~seen & np.isinf(self._silent_s)] = self._clock_s()
 
     def take(self, waiting: Waiting, ended: NDArray[np.bool_], seq: int) -> Iterator[Batch]:
         """Yield batches in processing order for as long as the order is known.
@@ -177,9 +199,9 @@ class Merged:
 
     def _give_up(self, waiting: Waiting, awaited: NDArray[np.bool_]) -> bool:
         """Stop waiting for partitions that kept the others for too long; return whether any."""
-        if self._align_wait_s is None:
+        if self._align_wait_s is None or not self._drained:
             return False
-        silent = self._clock_s() - self._delivered_s > self._align_wait_s
+        silent = self._clock_s() - self._silent_s > self._align_wait_s
         late = awaited & (waiting.head < 0) & silent
         self._given_up |= late
         self.ran_out += int(late.sum())

@@ -24,11 +24,15 @@ TURN_MAX = 8
 class Decoded:
     """Records of one read as columns, in offset order per partition.
 
-    ended  bool[partitions]  the partition has no unread record, or is held
+    ended    bool[partitions]  the partition has no unread record, or waits for the registry
+    held     bool[partitions]  the partition is not being read now
+    drained  nothing more has arrived
     """
 
     batch: Batch
     ended: NDArray[np.bool_]
+    held: NDArray[np.bool_]
+    drained: bool
     stop: bool
 
 
@@ -85,7 +89,7 @@ class Order:
         journal's last records and the first live ones never come in one call, for the same reason.
         """
         self.waiting.add(decoded.batch)
-        self._merged.delivered(decoded.batch)
+        self._merged.delivered(decoded.batch, decoded.held, drained=decoded.drained)
         if decoded.stop:
             yield Work(None, silent=not self._journaled.done, stop=True, end=self.seq)
             return

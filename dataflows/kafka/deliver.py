@@ -42,6 +42,9 @@ if TYPE_CHECKING:
 INTERVAL_MIN_S = 0.02
 """Shortest time between journal entries."""
 
+COMMIT_S = 1.0
+"""Shortest time between commits of group offsets: lag monitors look no more often."""
+
 FLUSH_SHARE = 10
 """An interval lasts at least this many times the median flush, so that flushing stays cheap."""
 
@@ -93,7 +96,7 @@ class Deliver:
         self._schemas_noted = 0
         self._store = store
         self._score_from = score_from
-        self._settled_s = time.monotonic()
+        self._settled_s = self._committed_s = time.monotonic()
         self._flushes_s: deque[float] = deque([0.0], maxlen=31)
         self._emitted_us: list[NDArray[np.int64]] = []
         # A first start has nothing to rebuild.
@@ -137,8 +140,7 @@ class Deliver:
                 f"journal recorded {journaled}: the input topic or the definition is not what it "
                 "was; start anew under another pipeline name, and keep both for inspection"
             )
-        # A record that was dead then moved no clock, though it may be decodable now.
-        self._waiting.taken_us[:] = entry.position_us
+        self._waiting.resume(entry.position_us)
         # What these report was alerted before it was journaled.
         self._engine.splits()
         self._engine.caps()
@@ -158,13 +160,16 @@ class Deliver:
         self._writers()
         if ledger.pending:
             self._outbox.flush()
-            entry = ledger.close(self._waiting.taken_us, clocks.event_clock, int(clocks.horizon_us))
-            self._outbox.send_one(
-                self._outputs.journal, entry.shard, entry.encode(self._outputs.journal_id)
-            )
+            for entry in ledger.close(
+                self._waiting.taken_us, clocks.event_clock, int(clocks.horizon_us)
+            ):
+                encoded = entry.encode(self._outputs.journal_id)
+                self._outbox.send_one(self._outputs.journal, entry.shard, encoded)
             self._outbox.flush()
-            self._rows(entry.end - 1)
-            self._reader.commit(entry.next_offset)
+            self._rows(ledger.last.end - 1)
+            if work.stop or time.monotonic() - self._committed_s >= COMMIT_S:
+                self._committed_s = time.monotonic()
+                self._reader.commit(ledger.last.next_offset)
             self._note(time.monotonic() - began_s)
         self._settled_s = time.monotonic()
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from itertools import takewhile
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -21,6 +22,7 @@ if TYPE_CHECKING:
 
     from noskew.dataflows.core.batch import Batch
     from noskew.dataflows.core.journal import Entry, Topic
+    from noskew.dataflows.core.order import Runs
     from noskew.dataflows.core.resolver import Resolver
     from noskew.dataflows.definition.plan import Plan
 
@@ -60,7 +62,9 @@ class TopicHistory:
             )
         if last is not None:
             _same(plan, topic, last)
+            admin.require(topic, self._log.first().next_offset, last.next_offset)
         self.order = "canonical" if last is None else "journal"
+        self._end = 0 if last is None else last.end
         self._start = (
             admin.offsets(topic.name, topic.partitions, "earliest")
             if last is None
@@ -80,15 +84,15 @@ class TopicHistory:
         waiting = Waiting(self._plan.scored, self.topic.partitions)
         throttled = ThrottledReader(reader, waiting)
         decode = Decode(Decoder(self._plan.scored, self._resolver), throttled, self._resolver)
-        journaled = Journaled(runs(self._log.entries()) if self.order == "journal" else iter(()))
+        journaled = Journaled(self._runs() if self.order == "journal" else iter(()))
         merged = Merged(self.topic.partitions, None, lambda: 0.0)
         seq = 0
         try:
             while not self._done(reader, waiting, journaled):
                 read = throttled.read()
-                # A partition held for the registry is waited for: the order must be canonical.
-                ended = read.ended | (reader.next_offset >= self._stop)
-                batch = decode(read.raw, ended, stop=False).batch
+                batch = decode(read.raw)
+                # Only now: a partition held for the registry went back, and is waited for.
+                ended = reader.at_end | (reader.next_offset >= self._stop)
                 waiting.add(batch.take(np.flatnonzero(batch.offset < self._stop[batch.partition])))
                 turn = (
                     journaled.take(waiting, seq)
@@ -100,6 +104,11 @@ class TopicHistory:
                     yield one
         finally:
             reader.close()
+
+    def _runs(self) -> Iterator[Runs]:
+        """Yield the runs journaled when this history was looked at; a live run adds more."""
+        end = self._end
+        return runs(takewhile(lambda entry: entry.end <= end, self._log.entries()))
 
     def _done(self, reader: Reader, waiting: Waiting, journaled: Journaled) -> bool:
         if self.order == "journal":

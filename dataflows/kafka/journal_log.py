@@ -2,34 +2,42 @@
 
 from __future__ import annotations
 
+import time
 from contextlib import closing
 from typing import TYPE_CHECKING, Any
 
 import confluent_kafka as ck
 
 from noskew.dataflows.core.journal import Entry
-from noskew.dataflows.errors import UnsafeResumeError
-from noskew.dataflows.kafka.reader import CONSUMER
+from noskew.dataflows.errors import DeliveryError, UnsafeResumeError
+from noskew.dataflows.kafka.reader import CONSUMER, ENDED, TRANSIENT, WAIT_S
 
 if TYPE_CHECKING:
-    from collections.abc import Generator, Iterator, Mapping
+    from collections.abc import Callable, Generator, Iterator, Mapping
 
 SHARD = 0
 """Compact mode: one process runs one shard with all partitions, and journals to partition 0."""
 
 TIMEOUT_S = 10.0
 
-_ENDED = ck.KafkaError._PARTITION_EOF  # noqa: SLF001  # a public name all the same
-
 
 class JournalLog:
-    """Reads one shard's journal partition."""
+    """Reads one shard's journal partition.
+
+    waits    called while a broker keeps us waiting; may raise to give up
+    """
 
     def __init__(
-        self, brokers: str, topic: str, shard: int, options: Mapping[str, Any] | None = None
+        self,
+        brokers: str,
+        topic: str,
+        shard: int,
+        options: Mapping[str, Any] | None = None,
+        waits: Callable[[float], None] = lambda _: None,
     ) -> None:
         self._topic = topic
         self._shard = shard
+        self._waits = waits
         self._config = {
             **CONSUMER,
             "bootstrap.servers": brokers,
@@ -85,27 +93,32 @@ class JournalLog:
 
     def _span(self, consumer: ck.Consumer) -> tuple[int, int]:
         part = ck.TopicPartition(self._topic, self._shard)
-        low, high = consumer.get_watermark_offsets(part, timeout=TIMEOUT_S)
+        try:
+            low, high = consumer.get_watermark_offsets(part, timeout=TIMEOUT_S)
+        except ck.KafkaException as error:
+            raise DeliveryError(
+                f"the journal {self._topic!r} does not answer within {TIMEOUT_S:g} s "
+                f"({error.args[0].str()}): see whether the broker is up, then start again"
+            ) from error
         return int(low), int(high)
 
     def _read(self, consumer: ck.Consumer, begin: int) -> Iterator[bytes]:
-        """Yield the values from offset ``begin`` to the end."""
+        """Yield the values from offset ``begin`` to the end; an outage is waited for."""
         consumer.assign([ck.TopicPartition(self._topic, self._shard, begin)])
+        waited_s = time.monotonic()
         while True:
-            messages = consumer.consume(500, 0) or consumer.consume(1, TIMEOUT_S)
-            if not messages:
-                raise UnsafeResumeError(
-                    f"the journal {self._topic!r} did not answer within {TIMEOUT_S:g} s at offset "
-                    f"{begin}; see whether the broker is up, then start again"
-                )
+            messages = consumer.consume(500, 0) or consumer.consume(1, WAIT_S)
+            if messages:
+                waited_s = time.monotonic()
+            self._waits(time.monotonic() - waited_s)
             for message in messages:
                 error, value = message.error(), message.value()
                 if error is None and value is not None:
                     begin = (message.offset() or 0) + 1
                     yield value
-                elif error is not None and error.code() == _ENDED:
+                elif error is not None and error.code() == ENDED:
                     return
-                else:
+                elif error is None or error.code() not in TRANSIENT:
                     raise UnsafeResumeError(
                         f"the journal {self._topic!r} cannot be read at offset {begin}: "
                         f"{'an empty record' if error is None else error.str()}"

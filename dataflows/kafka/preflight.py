@@ -5,7 +5,7 @@ from __future__ import annotations
 import fcntl
 import os
 import socket
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
@@ -18,8 +18,7 @@ from noskew.dataflows.errors import (
 )
 from noskew.dataflows.kafka import subjects
 from noskew.dataflows.kafka.deliver import Outputs
-from noskew.dataflows.kafka.topics import Admin, trustworthy_times
-from noskew.schemas.registry import Registry
+from noskew.dataflows.kafka.topics import Admin, deletions, trustworthy_times
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping
@@ -28,6 +27,7 @@ if TYPE_CHECKING:
     from noskew.dataflows.core.journal import Topic
     from noskew.dataflows.definition.plan import Plan
     from noskew.dataflows.settings import Settings
+    from noskew.schemas.registry import Registry
 
 FOREVER = {"cleanup.policy": "delete", "retention.ms": "-1", "retention.bytes": "-1"}
 """The journal is the only record of the order: it must not be deleted by age or compacted."""
@@ -88,14 +88,11 @@ def check(plan: Plan, settings: Settings, more: list[Callable[[], object]]) -> C
             one()
         except NoskewError as error:
             problems.append(error)
-    registry = Registry(settings.registry, settings.state_dir / "schemas")
-    resolver = Resolver(registry)
     warnings: list[str] = []
     topic: Topic | None = None
-    ids: dict[str, int] = {}
+    schemas: tuple[Registry, Resolver, dict[str, int]] | None = None
     try:
-        ids = subjects.register(plan, registry, settings.state_dir / "subjects.json", warnings)
-        subjects.learn(plan, registry, resolver, warnings)
+        schemas = _schemas(plan, settings, warnings)
     except NoskewError as error:
         problems.append(error)
     try:
@@ -103,9 +100,12 @@ def check(plan: Plan, settings: Settings, more: list[Callable[[], object]]) -> C
         topic = _topics(plan, admin, warnings)
     except NoskewError as error:
         problems.append(error)
-    if problems or topic is None:
-        resolver.close()
+    if problems or topic is None or schemas is None:
+        if schemas is not None:
+            schemas[1].close()
+            schemas[0].close()
         raise _all(problems)
+    registry, resolver, ids = schemas
     outputs = Outputs(
         scores=f"{plan.name}.scores",
         dead=f"{plan.name}.dead",
@@ -129,6 +129,21 @@ def _all(problems: list[NoskewError]) -> NoskewError:
     return kind(f"{len(problems)} problems:\n{told}")
 
 
+def _schemas(
+    plan: Plan, settings: Settings, warnings: list[str]
+) -> tuple[Registry, Resolver, dict[str, int]]:
+    """Return the registry, what looks ids up in it, and the ids of our own schemas."""
+    with ExitStack() as opened:
+        registry = subjects.connect(settings.registry, settings.state_dir / "schemas")
+        opened.callback(registry.close)
+        ids = subjects.register(plan, registry, settings.state_dir / "subjects.json", warnings)
+        resolver = Resolver(registry)
+        opened.callback(resolver.close)
+        subjects.learn(plan, registry, resolver, warnings, declare=True)
+        opened.pop_all()
+    return registry, resolver, ids
+
+
 def _topics(plan: Plan, admin: Admin, warnings: list[str]) -> Topic:
     scored = plan.scored
     topic = admin.topic(scored.topic)
@@ -147,6 +162,13 @@ def _topics(plan: Plan, admin: Admin, warnings: list[str]) -> Topic:
             "into the future: set message.timestamp.type=LogAppendTime, or "
             "message.timestamp.after.max.ms to at most 3600000"
         )
+    passing = deletions(config)
+    if passing:
+        warnings.append(
+            f"topic {topic.name!r} has {', '.join(passing)}: a restart reads it again from the "
+            "origin, and exits with 4 once a record is gone; set cleanup.policy=delete, "
+            "retention.ms=-1 and retention.bytes=-1, or start anew then under another name"
+        )
     scores = admin.topic(f"{plan.name}.scores")
     if scores is not None and scores.partitions != topic.partitions:
         # Not ``ensure``'s advice: scores that exist are not to be deleted.
@@ -163,17 +185,36 @@ def _topics(plan: Plan, admin: Admin, warnings: list[str]) -> Topic:
         ("control", 1, {}),
         ("journal", 1, FOREVER),
     ):
-        admin.ensure(f"{plan.name}.{name}", partitions, {**room, **extra})
-    journal = admin.config(f"{plan.name}.journal")
-    if journal and (
-        journal.get("retention.ms") != "-1" or "compact" in journal.get("cleanup.policy", "")
-    ):
-        warnings.append(
-            f"topic {plan.name}.journal has retention.ms={journal.get('retention.ms')} and "
-            f"cleanup.policy={journal.get('cleanup.policy')}: parts of the order will be deleted "
-            "and no restart will be possible; set retention.ms=-1 and cleanup.policy=delete"
-        )
+        ours = f"{plan.name}.{name}"
+        admin.ensure(ours, partitions, {**room, **extra})
+        if config and name != "control":
+            _fits(ours, admin.config(ours), room, warnings)
+    _kept(f"{plan.name}.journal", admin.config(f"{plan.name}.journal"))
     return topic
+
+
+def _kept(journal: str, config: Mapping[str, str]) -> None:
+    """Raise UsageError where a broker would delete parts of a journal."""
+    passing = deletions(config)
+    if passing:
+        raise UsageError(
+            f"topic {journal!r} has {', '.join(passing)}: it is the only record of the order, and "
+            "without all of it no restart is possible; set cleanup.policy=delete, retention.ms=-1 "
+            "and retention.bytes=-1 on it"
+        )
+
+
+def _fits(
+    name: str, config: Mapping[str, str], room: Mapping[str, str], warnings: list[str]
+) -> None:
+    """Warn of a topic, made by another, that would refuse the largest record we may write."""
+    taken, needed = config.get("max.message.bytes", ""), room["max.message.bytes"]
+    if taken and int(taken) < int(needed):
+        warnings.append(
+            f"topic {name!r} takes records of max.message.bytes={taken}, what the input's largest "
+            f"may lead to is {needed}: such a record would stop the run; set "
+            f"max.message.bytes={needed} on it"
+        )
 
 
 def _room(config: Mapping[str, str]) -> dict[str, str]:

@@ -7,6 +7,7 @@ another client can stand behind the same three methods.
 
 from __future__ import annotations
 
+import threading
 from dataclasses import dataclass
 from operator import itemgetter, methodcaller
 from typing import TYPE_CHECKING, Any
@@ -30,6 +31,9 @@ READ_MAX = 4096
 WAIT_S = 0.01
 """Longest blocking read: it bounds how late a signal or a timer is noticed."""
 
+CLOSE_S = 2.0
+"""Longest wait for the client to end: nothing that matters is left to do then."""
+
 CONSUMER: Mapping[str, Any] = {
     "enable.auto.commit": False,
     "log_level": 3,
@@ -49,9 +53,9 @@ CONSUMER: Mapping[str, Any] = {
 
 
 # Underscores mark librdkafka's own error codes; they are public names.
-_ENDED = ck.KafkaError._PARTITION_EOF  # noqa: SLF001  # a public name all the same
+ENDED = ck.KafkaError._PARTITION_EOF  # noqa: SLF001  # a public name all the same
 _OFFSET_GONE = {ck.KafkaError._AUTO_OFFSET_RESET, ck.KafkaError.OFFSET_OUT_OF_RANGE}  # noqa: SLF001  # a public name all the same
-_TRANSIENT = {
+TRANSIENT = {
     ck.KafkaError._TRANSPORT,  # noqa: SLF001  # a public name all the same
     ck.KafkaError._ALL_BROKERS_DOWN,  # noqa: SLF001  # a public name all the same
     ck.KafkaError._TIMED_OUT,  # noqa: SLF001  # a public name all the same
@@ -70,13 +74,17 @@ _NEVER = 2**63 - 1
 class Read:
     """What one read gives.
 
-    raw    the records
-    ended  bool[partitions]  the partition has no unread record
-    stop   the reader was asked to stop: nothing follows
+    raw      the records
+    ended    bool[partitions]  the partition has no unread record
+    held     bool[partitions]  the partition is not being read now
+    drained  nothing more has arrived: who delivered nothing now was silent
+    stop     the reader was asked to stop: nothing follows
     """
 
     raw: Raw
     ended: NDArray[np.bool_]
+    held: NDArray[np.bool_]
+    drained: bool
     stop: bool = False
 
 
@@ -128,7 +136,8 @@ class Reader:
         self._ended[raw.partition] = False
         for event in events:
             self._note(event)
-        return Read(raw, self._ended.copy())
+        drained = len(messages) < READ_MAX
+        return Read(raw, self._ended.copy(), self._held.copy(), drained)
 
     def hold(self, partition: int, offset: int) -> None:
         """Stop reading a partition at ``offset``; ``release`` goes on from there."""
@@ -158,8 +167,13 @@ class Reader:
         )
 
     def close(self) -> None:
-        """Leave the brokers."""
-        self._consumer.close()
+        """Leave the brokers, or leave it be after ``CLOSE_S``.
+
+        librdkafka waits for a commit that is under way, for minutes if its broker has just died.
+        """
+        closing = threading.Thread(target=self._consumer.close, daemon=True)
+        closing.start()
+        closing.join(CLOSE_S)
 
     def _raw(self, messages: list[ck.Message]) -> Raw:
         n = len(messages)
@@ -200,21 +214,21 @@ class Reader:
     def _note(self, event: ck.Message) -> None:
         """Take note of an event that is not a record; raise for what must stop the pipeline."""
         error, partition, offset = event.error(), event.partition(), event.offset()
-        if error is None or partition is None or offset is None:
+        if error is None:
             return
         code = error.code()
-        if code == _ENDED:
+        if code == ENDED and partition is not None and offset is not None:
             # The mark may be older than records handed out since, or than a hold.
             is_new = offset >= int(self.next_offset[partition])
             self._ended[partition] = is_new and not self._held[partition]
-        elif code in _OFFSET_GONE:
+        elif code in _OFFSET_GONE and partition is not None:
             at = int(self.next_offset[partition])
             raise UnsafeResumeError(
                 f"topic {self.topic!r} partition {partition} has no offset {at} "
                 f"({error.str()}); its retention has passed what was still to be read, or the "
                 "topic was recreated: start anew under another pipeline name to accept the gap"
             )
-        elif code not in _TRANSIENT:
+        elif code not in TRANSIENT:
             raise UnsafeResumeError(
                 f"reading topic {self.topic!r} partition {partition} failed: {error.str()}; "
                 "nothing after it was used: mend the cause, then start again"

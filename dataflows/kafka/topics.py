@@ -18,7 +18,7 @@ from confluent_kafka.admin import (  # type: ignore[attr-defined]  # re-exported
 )
 
 from noskew.dataflows.core.journal import Topic
-from noskew.dataflows.errors import UsageError
+from noskew.dataflows.errors import UnsafeResumeError, UsageError
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -33,6 +33,8 @@ APPEAR_S = 10.0
 
 FUTURE_MAX_MS = 3_600_000
 """Largest ``message.timestamp.after.max.ms`` under which Kafka's timestamps can be trusted."""
+
+DAY_MS = 86_400_000
 
 _PASSING = {
     ck.KafkaError.NOT_LEADER_FOR_PARTITION,
@@ -171,6 +173,21 @@ class Admin:
             out = np.where(out < 0, self.offsets(name, partitions, "latest"), out)
         return out
 
+    def require(self, topic: Topic, first: NDArray[np.int64], last: NDArray[np.int64]) -> None:
+        """Raise UnsafeResumeError unless a topic holds the offsets ``first`` to ``last - 1``.
+
+        first, last  int64[partitions]
+        """
+        low = self.offsets(topic.name, topic.partitions, "earliest")
+        high = self.offsets(topic.name, topic.partitions, "latest")
+        for partition in np.flatnonzero((first < last) & ((low > first) | (high < last))).tolist():
+            raise UnsafeResumeError(
+                f"topic {topic.name!r} partition {partition} holds offsets {low[partition]} to "
+                f"{high[partition] - 1}, the journal took {first[partition]} to "
+                f"{last[partition] - 1}: retention has passed them, or the log was cut; restore "
+                "the topic, or start anew under another pipeline name"
+            )
+
     def _topic_id(self, name: str) -> bytes | None:
         try:
             found = self._client.describe_topics(ck.TopicCollection([name]), request_timeout=5)
@@ -199,6 +216,21 @@ def when(text: str, setting: str, words: set[str]) -> str | int:
     if at.tzinfo is None:
         at = at.replace(tzinfo=dt.UTC)
     return int(at.timestamp() * 1000)
+
+
+def deletions(config: Mapping[str, str]) -> list[str]:
+    """Return what of a topic's configuration lets records vanish, as "name=value (days)"."""
+    policy = config.get("cleanup.policy", "delete")
+    found = []
+    age_ms = int(config.get("retention.ms", -1))
+    size = int(config.get("retention.bytes", -1))
+    if "delete" in policy and age_ms != -1:
+        found.append(f"retention.ms={age_ms} ({age_ms / DAY_MS:.3g} days)")
+    if "delete" in policy and size != -1:
+        found.append(f"retention.bytes={size}")
+    if "compact" in policy:
+        found.append(f"cleanup.policy={policy}")
+    return found
 
 
 def trustworthy_times(config: Mapping[str, str]) -> bool:

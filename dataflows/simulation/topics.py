@@ -11,7 +11,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from noskew.dataflows.errors import UsageError
-from noskew.dataflows.kafka.producing import TopicWriter
+from noskew.dataflows.kafka.outbox import Outbox
 from noskew.dataflows.kafka.topics import Admin
 from noskew.dataflows.simulation.columns import (
     COUNTRIES,
@@ -47,15 +47,18 @@ TOPIC_CONFIG: Final = {
 }
 
 BATCH: Final = 65_536
+
+TIMEOUT_S: Final = 60.0
+"""How long a broker may be away before its records have failed: no one must wait for ever here."""
+
 _REQUIRED: Final = ("transaction_id", "event_time", "customer_id", "amount_cents")
 
 
 @dataclass(slots=True)
 class Feed:
-    """The two topics of the simulation, open for writing; leaving the context flushes both."""
+    """The two topics of the simulation, open for writing; leaving the context flushes them."""
 
-    _payments: TopicWriter
-    _labels: TopicWriter
+    _outbox: Outbox
     _payment_id: int
     _label_id: int
 
@@ -70,8 +73,7 @@ class Feed:
             admin.ensure(topic, partitions, TOPIC_CONFIG)
         payment_id = register(registry, TRANSACTIONS, "transaction")
         label_id = register(registry, FRAUD_LABELS, "label")
-        payments, labels = TopicWriter(brokers, TRANSACTIONS), TopicWriter(brokers, FRAUD_LABELS)
-        return cls(payments, labels, payment_id, label_id)
+        return cls(Outbox(brokers, timeout_s=TIMEOUT_S), payment_id, label_id)
 
     def __enter__(self) -> Self:
         return self
@@ -82,27 +84,23 @@ class Feed:
         error: BaseException | None,
         trace: TracebackType | None,
     ) -> None:
-        try:
-            self._payments.__exit__(kind, error, trace)
-        finally:
-            self._labels.__exit__(kind, error, trace)
+        self._outbox.__exit__(kind, error, trace)
 
     def payments(self, columns: PaymentColumns) -> None:
         """Queue payments; Kafka's timestamp is the time of sending."""
         keys = keys_of(columns.customer_id)
         payload = encode_payments(columns, self._payment_id)
-        self._payments.send(*payload, columns.partition, keys=keys)
+        self._outbox.send(TRANSACTIONS, *payload, columns.partition, keys=keys)
 
     def labels(self, columns: LabelColumns) -> None:
         """Queue labels; Kafka's timestamp is the time of sending."""
         keys = keys_of(columns.customer_id)
         payload = encode_labels(columns, self._label_id)
-        self._labels.send(*payload, columns.partition, keys=keys)
+        self._outbox.send(FRAUD_LABELS, *payload, columns.partition, keys=keys)
 
     def flush(self) -> None:
-        """Wait until everything is acknowledged; raises UsageError where something is not."""
-        self._payments.flush()
-        self._labels.flush()
+        """Wait until everything is acknowledged; raises DeliveryError where something is not."""
+        self._outbox.flush()
 
 
 class Pace:
@@ -162,7 +160,8 @@ def load_parquet(
     null). A record's partition is ``partition_of`` its customer; Kafka's timestamp is the
     column record_timestamp if there is one, else the event time. The topic is made if absent.
     Raises UsageError for a missing column, a null where there may be none, and for servers that
-    do not answer; ``progress`` gets the number sent so far.
+    do not answer, DeliveryError for records that the broker did not take; ``progress`` gets the
+    number sent so far.
     """
     try:
         file = pq.ParquetFile(path)
@@ -178,12 +177,18 @@ def load_parquet(
     schema_id = register(registry, topic, "transaction")
     wanted = [name for name in names if name in (*PaymentColumns.__slots__, "record_timestamp")]
     done = 0
-    with TopicWriter(brokers, topic) as writer:
+    with Outbox(brokers, timeout_s=TIMEOUT_S) as outbox:
         for batch in file.iter_batches(BATCH, columns=wanted):
             columns = read_payments(batch, partitions)
             keys = keys_of(columns.customer_id)
             payload = encode_payments(columns, schema_id)
-            writer.send(*payload, columns.partition, columns.record_time_us, keys)
+            outbox.send(
+                topic,
+                *payload,
+                columns.partition,
+                record_time_us=columns.record_time_us,
+                keys=keys,
+            )
             done += len(columns)
             if progress is not None:
                 progress(done)

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import importlib
 import inspect
+import io
 import json
 import re
 import signal
 import subprocess
+import sys
 from typing import TYPE_CHECKING, Any, Final
 
 import pyarrow.parquet as pq
@@ -16,13 +18,17 @@ import typer
 from live import Live, ends
 from outages import Forked, assert_clean
 from paths import ROOT
+from rich.console import Console
 from running import COMMAND
 from typer.testing import CliRunner
 
 from noskew.dataflows import card_fraud
 from noskew.dataflows.cli import app
 from noskew.dataflows.commands.check import check
+from noskew.dataflows.commands.demo import demo
 from noskew.dataflows.definition.load import load
+from noskew.dataflows.errors import UsageError
+from noskew.dataflows.simulation.parquet import PAYMENTS_SCHEMA
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -32,6 +38,11 @@ if TYPE_CHECKING:
 DEF: Final = str(card_fraud.__file__)
 BOUND_S: Final = 60.0
 NOWHERE: Final = "127.0.0.1:1"
+NO_URL: Final = ("--registry", "localhost:8081")
+NO_REGISTRY: Final = (
+    r"setting registry: 'localhost:8081' is no address of a schema registry: give one like "
+    r"http://127.0.0.1:8081 \(--registry or NOSKEW_REGISTRY\)"
+)
 AWAY: Final = ("--brokers", NOWHERE, "--registry", f"http://{NOWHERE}")
 
 WRONG: Final = """\
@@ -129,6 +140,30 @@ MISTAKES: Final[dict[str, tuple[list[str], str]]] = {
         ["run", DEF, *AWAY, "--redis", "none", "--model", "none", "--state-dir", "{tmp}/a.file/s"],
         "state directory .*a.file/s cannot be used .*; make it writable, or give --state-dir",
     ),
+    "run: registry": (
+        [
+            "run",
+            DEF,
+            *AWAY,
+            *NO_URL,
+            "--redis",
+            "none",
+            "--model",
+            "none",
+            "--state-dir",
+            "{tmp}/s",
+        ],
+        f"2 problems:\n- {NO_REGISTRY}\n- no Kafka broker answers at .*--brokers",
+    ),
+    "replay: registry": (
+        ["replay", DEF, "--input", "kafka", "--out", "{tmp}/out.parquet", *NO_URL],
+        NO_REGISTRY,
+    ),
+    "replay: out": (
+        ["replay", DEF, "--input", "{tmp}/some.parquet", "--out", "{tmp}/a.file/out.parquet"],
+        "--out .*a.file/out.parquet cannot be written",
+    ),
+    "simulate: registry": (["simulate", *NO_URL], NO_REGISTRY),
     "replay: no file": (
         ["replay", DEF, "--input", "{tmp}/none.parquet", "--out", "{tmp}/out.parquet"],
         "none.parquet cannot be read as Parquet",
@@ -168,6 +203,7 @@ def test_a_mistake_is_one_message_and_exit_2(
     tmp_path: Path, arguments: list[str], told: str
 ) -> None:
     (tmp_path / "a.file").touch()
+    pq.write_table(PAYMENTS_SCHEMA.empty_table(), tmp_path / "some.parquet")
 
     said = refused(tmp_path, *arguments)
 
@@ -206,6 +242,43 @@ def test_a_wrong_definition_is_told_with_its_line_and_the_fix(tmp_path: Path) ->
         assert "'amount', which is no field of" in said
         assert "did you mean 'amount_cents'" in said
         assert len(said.splitlines()) == 1
+
+
+def test_a_server_of_the_demo_that_cannot_be_had_is_a_message(tmp_path: Path) -> None:
+    (tmp_path / "stack").mkdir()
+    (tmp_path / "stack" / "state.json").write_text("[]")
+
+    with pytest.raises(UsageError, match=r"state\.json"):
+        demo(Console(file=io.StringIO()), directory=tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("failure", "code", "told"),
+    [
+        ("ZeroDivisionError('odd')", 70, "noskew: this is a fault of noskew: please report it"),
+        # As Rust's panics reach Python.
+        ("type('Panic', (BaseException,), {})('odd')", 70, "noskew: this is a fault of noskew"),
+        ("errors.DeliveryError('odd')", 75, "noskew: odd\n"),
+        ("errors.NoskewError('odd')", 2, "noskew: odd\n"),
+        ("KeyboardInterrupt()", 130, ""),
+    ],
+)
+def test_how_a_command_failed_is_told_by_its_exit_code(failure: str, code: int, told: str) -> None:
+    program = (
+        "import sys\n"
+        "from noskew.dataflows import cli, errors\n"
+        "from noskew.dataflows.commands import check\n"
+        f"def failing(*_): raise {failure}\n"
+        "check.check = failing\n"
+        "sys.argv = ['noskew', 'check', 'x.py']\n"
+        "cli.main()\n"
+    )
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True)
+
+    assert done.returncode == code, done.stderr
+    assert told in done.stderr
+    assert ("Traceback" in done.stderr) == (code == 70)
+    assert done.stdout.strip() == ""
 
 
 # -- what is printed ---------------------------------------------------------------------------

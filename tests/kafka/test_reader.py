@@ -218,7 +218,7 @@ def test_aborted_records_are_skipped_and_runs_count_what_was_delivered(
     for raw in raws:
         ledger.take(_batch(raw), [])
     clocks = np.full(2, NO_TIME, np.int64)
-    entry = ledger.close(clocks, clocks, NO_TIME)
+    (entry,) = ledger.close(clocks, clocks, NO_TIME)
     assert entry.count == 20
     assert entry.next_offset.tolist() == [32, 0]
     (run,) = runs([_owner(), entry])

@@ -12,13 +12,9 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from noskew.schemas import files
-from noskew.schemas.registry import (
-    Registry,
-    RegistryAwayError,
-    RegistryRefusedError,
-    UnknownSchemaError,
-    UnsafeSchemaError,
-)
+from noskew.schemas.registry import Registry
+from noskew.schemas.safety import UnsafeSchemaError
+from noskew.schemas.writer import RegistryAwayError, RegistryRefusedError, UnknownSchemaError
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -132,15 +128,19 @@ def test_a_damaged_cache_file_is_asked_for_again(
     again.close()
 
 
-def test_an_unknown_id_is_asked_for_once(server: Server, registry: Registry) -> None:
-    for _ in range(3):
-        with pytest.raises(UnknownSchemaError, match="99"):
-            registry.schema(99)
-    assert len(server.requests) == 1
+def test_an_unknown_id_is_known_once_it_is_registered(server: Server, registry: Registry) -> None:
+    with pytest.raises(UnknownSchemaError, match="99"):
+        registry.schema(99)
+    server.answer = known
+    assert registry.schema(99).text == TEXT
+    assert len(server.requests) == 2
+
+
+def test_what_can_be_no_id_is_not_asked_for(server: Server, registry: Registry) -> None:
     for schema_id in (0, -1, 2**31):
         with pytest.raises(UnknownSchemaError):
             registry.schema(schema_id)
-    assert len(server.requests) == 1
+    assert server.requests == []
 
 
 def test_random_ids_do_not_flood_the_registry(server: Server, registry: Registry) -> None:
@@ -166,6 +166,9 @@ AWAY: list[tuple[Answer, str]] = [
     ((200, b"<html>log in</html>"), "no registry's"),
     ((200, [1, 2]), "no registry's"),
     ((404, b"<html>nginx</html>"), "404"),
+    ((400, {"error_code": 400, "message": "bad"}), "HTTP 400"),
+    ((405, {"error_code": 405, "message": "method"}), "HTTP 405"),
+    ((422, {"error_code": 42201, "message": "invalid"}), "42201"),
 ]
 
 
@@ -215,14 +218,12 @@ def test_a_registry_that_hangs_is_away_after_the_timeout(server: Server, tmp_pat
         ),
     ],
 )
-def test_what_is_no_avro_schema_is_unsafe_and_asked_for_once(
+def test_what_is_no_avro_schema_is_unsafe(
     server: Server, registry: Registry, content: dict[str, Any], said: str
 ) -> None:
     server.answer = lambda *_: (200, content)
-    for _ in range(2):
-        with pytest.raises(UnsafeSchemaError, match=said):
-            registry.schema(7)
-    assert len(server.requests) == 1
+    with pytest.raises(UnsafeSchemaError, match=said):
+        registry.schema(7)
 
 
 def test_registering_asks_first_and_adds_no_version_for_another_layout(
@@ -268,6 +269,39 @@ def test_a_refused_registration_gives_the_registrys_reason(
     server.answer = answer
     with pytest.raises(RegistryRefusedError, match="READER_FIELD_MISSING"):
         registry.register("s", TEXT)
+
+
+def test_a_refused_lookup_of_a_subject_is_no_usable_answer(
+    server: Server, registry: Registry
+) -> None:
+    server.answer = lambda *_: (405, {"error_code": 405, "message": "method"})
+    with pytest.raises(RegistryAwayError, match="HTTP 405"):
+        registry.subjects_has("s")
+    with pytest.raises(RegistryAwayError, match="HTTP 405"):
+        registry.versions("s")
+    with pytest.raises(RegistryRefusedError, match="HTTP 405"):
+        registry.register("s", TEXT)
+
+
+@pytest.mark.parametrize(
+    ("url", "shown"),
+    [
+        ("localhost:8081", "localhost:8081"),
+        ("anna:secret@localhost:8081", "localhost:8081"),
+        ("", ""),
+        ("http://", "http://"),
+        ("ftp://anna:secret@host", "ftp://host"),
+        ("mock://x", "mock://x"),
+        ("http://anna:secret@[::1", "http://[::1"),
+        ("http://host:port", "http://host:port"),
+        ("http://one:8081,two:8081", "http://one:8081,two:8081"),
+    ],
+)
+def test_what_is_no_address_is_refused_without_its_password(url: str, shown: str) -> None:
+    with pytest.raises(ValueError, match="give one like http://") as caught:
+        Registry(url, None)
+    assert f"{shown!r} is no address" in str(caught.value)
+    assert "secret" not in str(caught.value)
 
 
 def test_versions_are_read_and_unusable_ones_left_out(server: Server, registry: Registry) -> None:

@@ -22,7 +22,7 @@ from noskew.schemas.reason import Reason
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from noskew.dataflows.core.steps import Decoded
+    from noskew.dataflows.core.batch import Batch
     from noskew.schemas.writer import WriterSchema
 
 PAYMENT = files.load("transaction")
@@ -70,7 +70,7 @@ class Step:
         self.resolver = resolver
         self.decode = Decode(Decoder(Wants(PAYMENT, FIELDS), resolver), self.held, resolver)
 
-    def __call__(self, *rows: tuple[int, int, bytes | None], stop: bool = False) -> Decoded:
+    def __call__(self, *rows: tuple[int, int, bytes | None]) -> Batch:
         values = [value or b"" for _, _, value in rows]
         n = len(rows)
         raw = Raw(
@@ -84,7 +84,7 @@ class Step:
             keys=[f"key {offset}".encode() for _, offset, _ in rows],
             headers={n - 1: [("h", None)]} if n else {},
         )
-        return self.decode(raw, np.zeros(PARTITIONS, np.bool_), stop=stop)
+        return self.decode(raw)
 
     def answered(self, schema_id: int) -> None:
         """Wait until the registry has answered."""
@@ -129,8 +129,7 @@ def sent(schema_id: int, number: int) -> bytes:
     return framed(schema_id, body(PAYMENT, values))
 
 
-def places(decoded: Decoded) -> list[tuple[int, int]]:
-    batch = decoded.batch
+def places(batch: Batch) -> list[tuple[int, int]]:
     return list(zip(batch.partition.tolist(), batch.offset.tolist(), strict=True))
 
 
@@ -149,12 +148,10 @@ def test_a_partition_is_held_at_its_first_waiting_record_and_the_others_go_on() 
         again = step((2, 40, sent(1, 40)))
 
         assert places(first) == [(0, 10), (1, 70), (1, 71)]
-        assert listed(first.batch.columns["transaction_id"]) == [10, 70, 71]
-        assert first.batch.reason.tolist() == [0, 0, 0]
-        assert first.batch.letters == {}
+        assert listed(first.columns["transaction_id"]) == [10, 70, 71]
+        assert first.reason.tolist() == [0, 0, 0]
+        assert first.letters == {}
         assert step.held.calls == [("hold", 0, 11)]
-        # Held is as good as ended: nothing waits for it.
-        assert first.ended.tolist() == again.ended.tolist() == [True, False, False]
         assert places(again) == [(2, 40)]
         assert step.decode.waiting == {0: 2}
 
@@ -170,10 +167,10 @@ def test_the_answer_releases_the_partition_and_its_records_are_read_again() -> N
         after = step((0, 11, sent(2, 11)), (0, 12, sent(1, 12)))
 
         assert step.held.calls == [("hold", 0, 11), ("release", 0)]
-        assert empty.ended.tolist() == [False] * PARTITIONS
+        assert step.decode.waiting == {}
         assert places(empty) == []
         assert places(after) == [(0, 11), (0, 12)]
-        assert after.batch.reason.tolist() == [0, 0]
+        assert after.reason.tolist() == [0, 0]
         assert step.decode.waiting == {}
 
 
@@ -226,11 +223,11 @@ def test_an_id_that_is_refused_waits_for_the_answer_and_is_then_dead_alone(
             step.answered(schema_id)
             out = step(*rows[1:])
             assert step.held.calls == [("hold", 0, 2), ("release", 0)]
-        dead = out.batch.partition[out.batch.reason > 0].tolist()
+        dead = out.partition[out.reason > 0].tolist()
 
-        assert out.batch.reason.tolist()[-2:] == [reason, 0]
+        assert out.reason.tolist()[-2:] == [reason, 0]
         assert dead == [0]
-        (letter,) = out.batch.letters.values()
+        (letter,) = out.letters.values()
         assert said in letter.detail
         assert letter.schema_id == schema_id
         assert (letter.key, letter.value) == (b"key 2", sent(schema_id, 2))
@@ -240,21 +237,15 @@ def test_letters_keep_key_value_and_headers_as_they_were() -> None:
     with stepping(Dictionary({1: PAYMENT})) as step:
         out = step((0, 1, sent(1, 1)), (0, 2, None), (1, 3, b""), (0, 4, sent(1, 4)[:-1]))
 
-        assert out.batch.reason.tolist() == [
+        assert out.reason.tolist() == [
             0,
             Reason.NO_VALUE,
             Reason.NOT_FRAMED,
             Reason.UNDECODABLE,
         ]
-        letters = out.batch.letters
+        letters = out.letters
         assert list(letters) == [(0, 2), (1, 3), (0, 4)]
         assert [one.value for one in letters.values()] == [None, b"", sent(1, 4)[:-1]]
         assert [one.key for one in letters.values()] == [b"key 2", b"key 3", b"key 4"]
         assert [one.headers for one in letters.values()] == [[], [], [("h", None)]]
         assert [one.schema_id for one in letters.values()] == [None, None, 1]
-
-
-def test_a_stop_is_passed_on_also_with_nothing_read() -> None:
-    with stepping(Dictionary({1: PAYMENT})) as step:
-        assert step(stop=True).stop
-        assert not step().stop

@@ -12,8 +12,9 @@ from hypothesis import strategies as st
 
 from noskew.dataflows.core.batch import Batch
 from noskew.dataflows.core.journal import (
+    DECISIONS_MAX,
+    ENTRY_MAX,
     LAYOUT,
-    RUNS_MAX,
     Decision,
     Entry,
     Gap,
@@ -70,7 +71,8 @@ def batch(places: Sequence[Place]) -> Batch:
 
 def close(ledger: Ledger) -> Entry:
     times = np.array([5, NO_TIME, -(2**50)], np.int64)
-    return ledger.close(times, times, 7)
+    (entry,) = ledger.close(times, times, 7)
+    return entry
 
 
 def followed(entries: Sequence[Entry]) -> list[tuple[int, int, int, int]]:
@@ -184,7 +186,35 @@ def test_a_ledger_is_full_long_before_a_broker_refuses_its_entry() -> None:
         ledger.take(batch(places), [])
         at += 2048
 
-    assert RUNS_MAX <= len(close(ledger).encode(9)) < 1_000_000
+    assert ENTRY_MAX <= len(close(ledger).encode(9)) < 1_000_000
+
+
+def test_ranges_without_scores_fill_an_entry_too() -> None:
+    ledger = Ledger(owner((0, 0, 0)))
+    at = 0
+    while not ledger.full:
+        places = [(0, at + i) for i in range(4096)]
+        gaps = [Gap("dead", 0, at + i, at + i + 1) for i in range(0, 4096, 2)]
+        ledger.take(batch(places), gaps)
+        at += 4096
+
+    assert len(close(ledger).encode(9)) < 1_000_000
+
+
+def test_more_decisions_than_an_entry_holds_go_into_further_ones() -> None:
+    ledger = Ledger(owner((0, 0, 0)))
+    ledger.take(batch([(0, 0)]), [])
+    for key in range(2 * DECISIONS_MAX + 1):
+        ledger.decide("split_key", f"customer_id={key}", "partition 0 so far, now also 1")
+    none = np.full(3, NO_TIME, np.int64)
+
+    entries = ledger.close(none, none, NO_TIME)
+
+    assert [one.count for one in entries] == [1, 0, 0]
+    assert [len(one.decisions) for one in entries] == [DECISIONS_MAX, DECISIONS_MAX, 1]
+    assert all(len(one.encode(9)) < 1_000_000 for one in entries)
+    assert followed([owner((0, 0, 0)), *entries]) == [(0, 0, 1, 1)]
+    assert (ledger.seq, ledger.pending) == (1, False)
 
 
 def changed(entry: Entry, **fields: object) -> Entry:

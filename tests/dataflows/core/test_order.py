@@ -30,6 +30,9 @@ class Stream:
     topic = "transactions"
 
 
+NONE_HELD = np.array([False, False])
+
+
 def waiting(partitions: int) -> Waiting:
     return Waiting(cast("StreamPlan", Stream()), partitions)
 
@@ -100,23 +103,69 @@ def test_a_silent_partition_is_given_up_after_the_wait_and_counted() -> None:
     now_s = [0.0]
     rows = waiting(2)
     merged = Merged(2, 1.0, lambda: now_s[0])
-    first = batch([(0, 0, 5)])
-    rows.add(first)
-    merged.delivered(first)
     nothing_ended = np.array([False, False])
 
+    rows.add(batch([(0, 0, 5)]))
+    merged.delivered(batch([(0, 0, 5)]), NONE_HELD, drained=True)
     now_s[0] = 1.0
     assert places(merged.take(rows, nothing_ended, 0)) == []
     now_s[0] = 1.001
     assert places(merged.take(rows, nothing_ended, 0)) == [(0, 0)]
     assert merged.ran_out == 1
 
-    second = batch([(1, 0, 1)])
-    rows.add(second)
-    merged.delivered(second)
-    # It is waited for again from its next record on: partition 0 has given nothing for too long.
+    rows.add(batch([(1, 0, 1)]))
+    merged.delivered(batch([(1, 0, 1)]), NONE_HELD, drained=True)
+    # It is waited for again from its next record on; now partition 0 is the silent one.
+    assert places(merged.take(rows, nothing_ended, 1)) == []
+    now_s[0] = 2.1
     assert places(merged.take(rows, nothing_ended, 1)) == [(1, 0)]
     assert merged.ran_out == 2
+
+
+def test_our_own_pauses_are_not_a_partitions_silence() -> None:
+    now_s = [0.0]
+    rows = waiting(2)
+    merged = Merged(2, 1.0, lambda: now_s[0])
+    nothing_ended = np.array([False, False])
+    rows.add(batch([(0, 0, 30)]))
+
+    # A flush of 30 s, after which the client still has more to hand out.
+    merged.delivered(batch([]), NONE_HELD, drained=True)
+    now_s[0] = 30.0
+    merged.delivered(batch([(0, 0, 30)]), NONE_HELD, drained=False)
+    assert places(merged.take(rows, nothing_ended, 0)) == []
+
+    rows.add(batch([(1, 0, 25)]))
+    merged.delivered(batch([(1, 0, 25)]), NONE_HELD, drained=True)
+    assert places(merged.take(rows, np.array([True, True]), 0)) == [(1, 0), (0, 0)]
+    assert merged.ran_out == 0
+
+
+def test_a_partition_that_is_not_read_is_not_silent() -> None:
+    now_s = [0.0]
+    rows = waiting(2)
+    merged = Merged(2, 1.0, lambda: now_s[0])
+    rows.add(batch([(0, 0, 5)]))
+
+    merged.delivered(batch([]), np.array([False, True]), drained=True)
+    now_s[0] = 9.0
+    merged.delivered(batch([]), NONE_HELD, drained=True)
+
+    assert places(merged.take(rows, np.array([False, False]), 0)) == []
+
+
+def test_after_a_rebuild_position_clocks_are_the_journals() -> None:
+    rows = waiting(2)
+    rows.add(batch([(0, 0, 100), (0, 1, 5), (1, 0, 7)]))
+    followed = runs((0, 0, 1, 1))
+    followed.dead = ((0, 0, 1),)
+    list(Journaled(iter([followed])).take(rows, 0))
+
+    rows.resume(np.array([3, 7]))
+
+    # Had the dead record moved the clock, (0, 1) would come after (1, 0).
+    merged = Merged(2, None, lambda: 0.0)
+    assert places(merged.take(rows, np.array([True, True]), 1)) == [(0, 1), (1, 0)]
 
 
 def test_a_dead_letter_moves_no_clock() -> None:

@@ -16,7 +16,7 @@ from noskew.schemas.safety import UnsafeSchemaError
 from noskew.schemas.writer import RegistryAwayError, UnknownSchemaError
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator
 
     from noskew.schemas.writer import WriterSchema
 
@@ -26,6 +26,7 @@ class Slow(Dictionary):
 
     def __init__(self, schemas: dict[int, Any], unsafe: frozenset[int] = frozenset()) -> None:
         super().__init__(schemas)
+        self.failure: Exception | None = None
         self.open = threading.Event()
         self.asked: list[int] = []
         self.unsafe = unsafe
@@ -33,14 +34,16 @@ class Slow(Dictionary):
     def schema(self, schema_id: int) -> WriterSchema:
         self.asked.append(schema_id)
         assert self.open.wait(10)
+        if self.failure is not None:
+            raise self.failure
         if schema_id in self.unsafe:
             raise UnsafeSchemaError(f"schema {schema_id} is unsafe")
         return super().schema(schema_id)
 
 
 @contextmanager
-def resolving(registry: Dictionary) -> Iterator[Resolver]:
-    resolver = Resolver(registry)
+def resolving(registry: Dictionary, clock: Callable[[], float] = lambda: 0.0) -> Iterator[Resolver]:
+    resolver = Resolver(registry, clock)
     try:
         yield resolver
     finally:
@@ -85,6 +88,48 @@ def test_a_refusal_is_an_answer_and_is_kept(
                 resolver.schema(schema_id)
 
         assert registry.asked == [schema_id]
+
+
+@pytest.mark.parametrize("schema_id", [8, 9])
+def test_a_refusal_is_forgotten_after_a_minute_and_the_id_is_asked_for_again(
+    schema_id: int,
+) -> None:
+    registry = Slow({}, unsafe=frozenset({9}))
+    registry.open.set()
+    now = [1000.0]
+    with resolving(registry, lambda: now[0]) as resolver:
+        with pytest.raises(RegistryAwayError):
+            resolver.schema(schema_id)
+        until(lambda: resolver.answered(schema_id))
+        now[0] += 59.9
+        with pytest.raises((UnknownSchemaError, UnsafeSchemaError)):
+            resolver.schema(schema_id)
+        now[0] += 0.1
+        registry.schemas[schema_id] = "int"
+        registry.unsafe = frozenset()
+        with pytest.raises(RegistryAwayError):
+            resolver.schema(schema_id)
+        until(lambda: resolver.answered(schema_id))
+
+        assert resolver.schema(schema_id).parsed == "int"
+        assert registry.asked == [schema_id, schema_id]
+
+
+def test_a_failure_nobody_foresaw_counts_as_away_and_ends_no_thread() -> None:
+    registry = Slow({7: "int"})
+    registry.failure = ZeroDivisionError("odd")
+    registry.open.set()
+    with resolving(registry) as resolver:
+        with pytest.raises(RegistryAwayError):
+            resolver.schema(7)
+        until(lambda: len(registry.asked) > 2)
+        assert resolver.away == "ZeroDivisionError: odd"
+        assert not resolver.answered(7)
+        registry.failure = None
+        until(lambda: resolver.answered(7))
+
+        assert resolver.schema(7).parsed == "int"
+        assert resolver.away is None
 
 
 def test_a_refusal_keeps_nothing_of_those_who_met_it() -> None:
