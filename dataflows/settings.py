@@ -105,5 +105,5 @@ def _local_stack() -> dict[str, Any]:
     try:
         found = json.loads(path.read_text())
         return {name: found[name] for name in ("brokers", "registry", "redis")}
-    except (OSError, ValueError, KeyError):
+    except (OSError, ValueError, KeyError, TypeError):
         return {}

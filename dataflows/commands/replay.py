@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
+from rich.progress import Progress
 from rich.table import Table
 
 from noskew.dataflows.core import history
@@ -111,12 +112,27 @@ def replay(
         _refuse_other(out, metadata)
         opened.callback(_remove, part)
         engine = Engine(plan, _partitions(source))
-        with _writer(part, out, _schema(plan, metadata, scored=scorer is not None)) as writer:
-            for table in _tables(plan, engine, scorer, source.batches(), span, report):
-                writer.write_table(table.cast(writer.schema), row_group_size=ROW_GROUP)
-        part.replace(out)
+        bar = opened.enter_context(_bar(console))
+        task = bar.add_task("events", total=getattr(source, "rows", None))
+        try:
+            with _writer(part, out, _schema(plan, metadata, scored=scorer is not None)) as writer:
+                for table in _tables(plan, engine, scorer, source.batches(), span, report):
+                    writer.write_table(table.cast(writer.schema), row_group_size=ROW_GROUP)
+                    bar.update(task, completed=report.read)
+            part.replace(out)
+        except OSError as error:
+            raise UsageError(
+                f"{out} cannot be written ({error.strerror}): make room or choose another --out; "
+                "nothing of it was kept"
+            ) from error
     report.seconds = time.monotonic() - began_s
     return report
+
+
+def _bar(console: Console | None) -> Progress:
+    """Return a progress bar that shows on a terminal only."""
+    shown = console is not None and console.is_terminal
+    return Progress(console=console, transient=True, disable=not shown)
 
 
 def render(report: Report, console: Console) -> None:

@@ -11,6 +11,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from noskew.dataflows.errors import UsageError
+from noskew.dataflows.kafka import subjects
 from noskew.dataflows.kafka.outbox import Outbox
 from noskew.dataflows.kafka.topics import Admin
 from noskew.dataflows.simulation.columns import (
@@ -25,7 +26,6 @@ from noskew.dataflows.simulation.columns import (
 from noskew.dataflows.simulation.population import partition_of
 from noskew.schemas import files
 from noskew.schemas.columns import NULL
-from noskew.schemas.registry import Registry
 from noskew.schemas.writer import RegistryAwayError, RegistryRefusedError
 
 if TYPE_CHECKING:
@@ -127,7 +127,7 @@ def register(registry: str, topic: str, schema: str) -> int:
 
     Raises UsageError where the registry does not answer or refuses.
     """
-    client = Registry(registry, None)
+    client = subjects.connect(registry, None)
     try:
         return client.register(f"{topic}-value", files.text(schema))
     except (RegistryAwayError, RegistryRefusedError) as error:
