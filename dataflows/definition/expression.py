@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import math
 import re
+from abc import ABC, abstractmethod
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, ClassVar, Final, NoReturn, TypeAlias
 
@@ -85,16 +86,16 @@ class Arithmetic:
 Expression: TypeAlias = "Statistic | RowFunction | Number | Arithmetic"
 
 
-class Operand:
+class Operand(ABC):
     """What features and groups of features share: iteration, naming, arithmetic."""
 
     __slots__ = ()
     __array_ufunc__: ClassVar[None] = None  # numpy's numbers leave arithmetic to us
 
     @property
+    @abstractmethod
     def features(self) -> tuple[Feature, ...]:
         """Return the single features."""
-        raise NotImplementedError
 
     def named(self, name: str) -> Feature:
         """Return this feature under another name; raises DefinitionError for a group."""

@@ -42,6 +42,9 @@ if TYPE_CHECKING:
 INTERVAL_MIN_S = 0.02
 """Shortest time between journal entries."""
 
+FLUSHES = 7
+"""Flushes in the running median: few, so that a backlog's long ones are soon forgotten."""
+
 COMMIT_S = 1.0
 """Shortest time between commits of group offsets: lag monitors look no more often."""
 
@@ -97,7 +100,7 @@ class Deliver:
         self._store = store
         self._score_from = score_from
         self._settled_s = self._committed_s = time.monotonic()
-        self._flushes_s: deque[float] = deque([0.0], maxlen=31)
+        self._flushes_s: deque[float] = deque([0.0], maxlen=FLUSHES)
         self._emitted_us: list[NDArray[np.int64]] = []
         # A first start has nothing to rebuild.
         self.live = ledger.seq == 0
