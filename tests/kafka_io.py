@@ -162,12 +162,7 @@ def ends(brokers: str, topic: str) -> list[int]:
     known = admin.topic(topic)
     if known is None:
         return []
-    try:
-        found: list[int] = admin.offsets(topic, known.partitions, "latest").tolist()
-    except ck.KafkaException as error:
-        if error.args[0].code() != ck.KafkaError.NOT_LEADER_FOR_PARTITION:
-            raise
-        return []  # a topic just made has no leader for a moment
+    found: list[int] = admin.offsets(topic, known.partitions, "latest").tolist()
     return found
 
 

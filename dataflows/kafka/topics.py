@@ -40,6 +40,9 @@ _PASSING = {
     ck.KafkaError.NOT_LEADER_FOR_PARTITION,
     ck.KafkaError.LEADER_NOT_AVAILABLE,
     ck.KafkaError.UNKNOWN_TOPIC_OR_PART,
+    ck.KafkaError.UNKNOWN_LEADER_EPOCH,
+    ck.KafkaError.FENCED_LEADER_EPOCH,
+    ck.KafkaError.OFFSET_NOT_AVAILABLE,
 }
 """What a partition answers for a moment when its topic or its broker is new."""
 
