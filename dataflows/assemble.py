@@ -16,7 +16,7 @@ from noskew.dataflows.core.journal import Decision, Entry, Ledger, runs
 from noskew.dataflows.core.order import Journaled, Merged, Waiting
 from noskew.dataflows.core.scores import ScoreEncoder
 from noskew.dataflows.core.steps import Order
-from noskew.dataflows.errors import NoskewError, UnsafeResumeError
+from noskew.dataflows.errors import AlreadyRunningError, NoskewError, UnsafeResumeError
 from noskew.dataflows.kafka import topics
 from noskew.dataflows.kafka.deliver import Deliver
 from noskew.dataflows.kafka.journal_log import SHARD, JournalLog
@@ -74,6 +74,7 @@ def assemble(
     try:
         outbox.send_one(checked.outputs.journal, SHARD, owner.encode(checked.outputs.journal_id))
         outbox.flush()
+        _alone(log, owner)
     except NoskewError:
         outbox.close()
         raise
@@ -114,6 +115,17 @@ def assemble(
             score_from,
         ),
     )
+
+
+def _alone(log: JournalLog, owner: Entry) -> None:
+    """Raise AlreadyRunningError where another instance has journaled since we looked."""
+    for entry in log.tail():
+        if entry.owner != owner.owner and entry.end > owner.seq:
+            raise AlreadyRunningError(
+                f"another instance ({entry.owner}) runs this pipeline: it journaled up to seq "
+                f"{entry.end} while {owner.owner} took over at {owner.seq}; stop that one first: "
+                "one pipeline is run once, and a second one needs another name"
+            )
 
 
 def _owner(

@@ -262,11 +262,12 @@ def stack_down(
     keep_data: Annotated[bool, typer.Option("--keep-data", help="Keep topics and rows.")] = False,
     as_json: AsJson = False,
 ) -> None:
-    """Stop the servers by pid; their logs stay."""
+    """Stop the servers by pid and delete their data; their logs stay."""
     from noskew.dataflows.commands import stack as command  # noqa: PLC0415  # start fast
 
     stopped = command.down(keep_data=keep_data)
-    text = "stopped" if stopped else "no stack was running here"
+    kept = "their data are kept" if keep_data else "their data are deleted"
+    text = f"stopped; {kept}" if stopped else "no stack was running here"
     _show({"stopped": stopped}, lambda console: console.print(text), as_json=as_json)
 
 

@@ -94,6 +94,8 @@ def replay(
     bundle = None if directory is None else Bundle.load(directory, plan, definition=str(definition))
     scorer = None if bundle is None else Scorer(bundle, settings.threads)
     span = (_time(begin, "from", NULL), _time(end, "to", 2**63 - 1))
+    if span[0] >= span[1]:
+        raise UsageError(f"--from {begin} is not before --to {end}: no event lies between them")
     part = out.with_name(f".{out.name}.part")
     with ExitStack() as opened:
         source, warnings = _source(plan, inputs, settings, order, opened)

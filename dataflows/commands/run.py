@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from contextlib import ExitStack
+from contextlib import ExitStack, suppress
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -34,6 +34,9 @@ if TYPE_CHECKING:
 
 REPORT_S = 5.0
 """Time between two lines of progress."""
+
+LATE_SHARE = 0.1
+"""More late events than this share are told of: something is wrong with the times."""
 
 
 @dataclass(slots=True)
@@ -129,7 +132,7 @@ def _run(
         if store is not None:
             store.start()
             opened.callback(store.close)
-        shard = assemble(plan, settings, checked, bundle, scorer, store, stop.waits)
+        shard = assemble(plan, settings, checked, bundle, scorer, store, _Patience(stop, console))
         opened.callback(shard.close)
         _flow(shard, stop, _Progress(shard, store, stop, console, until_end=until_end))
         if store is not None and not store.flush(stop.left_s()):
@@ -155,9 +158,34 @@ def _flow(shard: Shard, stop: Stop, watch: Callable[[], None]) -> None:
 
 
 def _say(console: Console | None, lines: list[str]) -> None:
+    """Print lines. A reader that has gone away must not end the run (rich would exit)."""
     if console is not None:
-        for line in lines:
-            console.print(line, markup=False, highlight=False, soft_wrap=True)
+        with suppress(OSError, SystemExit):
+            for line in lines:
+                console.print(line, markup=False, highlight=False, soft_wrap=True)
+
+
+def _events(tally: Tally) -> str:
+    if not tally.rebuilt:
+        return f"{tally.delivered:,} events"
+    return f"{tally.rebuilt:,} events rebuilt from the journal, {tally.delivered:,} new"
+
+
+class _Patience:
+    """Says now and then that the broker is waited for, and gives up when a stop has to."""
+
+    def __init__(self, stop: Stop, console: Console | None) -> None:
+        self._stop = stop
+        self._console = console
+        self._said_s = 0.0
+
+    def __call__(self, waited_s: float) -> None:
+        """Look on, ``waited_s`` into one wait."""
+        self._said_s = min(self._said_s, waited_s)
+        if waited_s - self._said_s >= REPORT_S:
+            self._said_s = waited_s
+            _say(self._console, [f"waiting for the broker for {waited_s:.0f} s; nothing is lost"])
+        self._stop.waits(waited_s)
 
 
 class _Progress:
@@ -191,8 +219,9 @@ class _Progress:
             took_s = time.monotonic() - self._began_s
             _say(
                 self._console,
-                [f"caught up after {took_s:.2f} s: {tally.delivered + tally.rebuilt:,} events"],
+                [f"caught up after {took_s:.2f} s: {_events(tally)}"],
             )
+            self._said_s, self._done = time.monotonic(), tally.delivered + tally.rebuilt
         if self._until_end and self._caught_up and shard.idle():
             self._stop.ask()
         now_s = time.monotonic()
@@ -207,6 +236,8 @@ class _Progress:
         dead = sum(tally.dead.values())
         state = f"rebuilding, {tally.rebuilt:,} events" if not shard.deliver.live else "live"
         line = f"{state}: {rate:,.0f} events/s, {tally.scored:,} scored, {dead:,} dead letters"
+        if tally.late > LATE_SHARE * max(tally.scored, 1):
+            line += f"; {tally.late:,} are late: not aggregated"
         if shard.decode.waiting:
             held = ", ".join(f"{p} (schema {i})" for p, i in sorted(shard.decode.waiting.items()))
             away = shard.decode.away or "being looked up"

@@ -103,6 +103,9 @@ def simulate(
     if live and labels_out is not None:
         message = "simulate: --labels-out needs --out; without it labels go to fraud_labels"
         raise UsageError(message)
+    if out is not None and labels_out is not None and Path(out) == Path(labels_out):
+        message = f"simulate: --out and --labels-out are both {out}: give the labels another file"
+        raise UsageError(message)
     span_us = _span_us(count, seconds, speed, days, customers)
     speed = span_us / SECOND_US / seconds
     if live and speed < 1.0:

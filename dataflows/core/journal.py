@@ -280,7 +280,8 @@ class Ledger:
 def runs(entries: Iterable[Entry]) -> Iterator[Runs]:
     """Yield the runs of entries in their order.
 
-    Raises UnsafeResumeError where an entry does not follow on the one before it.
+    An owner entry covers nothing: one left by an instance that found another at work changes
+    nothing. Raises UnsafeResumeError where an entry does not follow on the one before it.
     """
     next_offset: NDArray[np.int64] | None = None
     seq = 0
@@ -288,6 +289,8 @@ def runs(entries: Iterable[Entry]) -> Iterator[Runs]:
         if next_offset is None:
             # The first entry says where the inputs begin and covers nothing.
             next_offset, seq = entry.next_offset.copy(), entry.end
+            continue
+        if entry.origin == "owner":
             continue
         found = _unpack(entry, next_offset)
         if found is None or entry.seq != seq or not np.array_equal(next_offset, entry.next_offset):

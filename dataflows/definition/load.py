@@ -6,6 +6,7 @@ import hashlib
 import importlib.util
 import sys
 import traceback
+from contextlib import redirect_stdout
 from importlib.abc import SourceLoader
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -23,7 +24,9 @@ def load(path: Path | str) -> Pipeline:
     Raises DefinitionError: no such file, an error in it (with the line), no or several pipelines.
     """
     path = Path(path)
-    found = list(_named_pipelines(_execute(path)).items())
+    # What a definition prints must not get into a command's JSON.
+    with redirect_stdout(sys.stderr):
+        found = list(_named_pipelines(_execute(path)).items())
     if len(found) == 1:
         return found[0][0]
     if not found:

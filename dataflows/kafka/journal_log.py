@@ -18,6 +18,9 @@ if TYPE_CHECKING:
 SHARD = 0
 """Compact mode: one process runs one shard with all partitions, and journals to partition 0."""
 
+TAIL = 16
+"""Entries looked at for the last one."""
+
 TIMEOUT_S = 10.0
 
 
@@ -54,21 +57,27 @@ class JournalLog:
             return next(entries)
 
     def last(self) -> Entry | None:
-        """Return the newest entry, None where the journal is empty."""
+        """Return the entry that reaches furthest, None where the journal is empty.
+
+        Not simply the newest: an instance that found another at work has left its owner entry.
+        """
+        tail = self.tail()
+        return max(tail, key=lambda entry: entry.end) if tail else None
+
+    def tail(self) -> list[Entry]:
+        """Return some of the newest entries, oldest first; none where the journal is empty."""
         consumer = ck.Consumer(self._config)
         try:
             low, high = self._span(consumer)
             # Transaction markers take offsets too, so look back until a record is found.
-            back = 1
+            back = TAIL
             while high > low:
                 begin = max(low, high - back)
-                found = list(self._read(consumer, begin))
-                if found:
-                    return Entry.decode(found[-1])
-                if begin == low:
-                    return None
+                found = [Entry.decode(value) for value in self._read(consumer, begin)]
+                if found or begin == low:
+                    return found
                 back *= 8
-            return None
+            return []
         finally:
             consumer.close()
 

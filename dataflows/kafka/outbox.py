@@ -24,6 +24,8 @@ if TYPE_CHECKING:
 PRODUCER: Final[Mapping[str, Any]] = {
     "acks": "all",
     "log_level": 3,
+    "reconnect.backoff.ms": 500,
+    "reconnect.backoff.max.ms": 2000,
     "enable.idempotence": True,  # keeps each partition's order through the client's retries
     "linger.ms": 2,
     "queue.buffering.max.messages": 1_000_000,

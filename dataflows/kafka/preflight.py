@@ -69,7 +69,8 @@ def lock(directory: Path) -> Iterator[None]:
             handle.seek(0)
             raise AlreadyRunningError(
                 f"state directory {directory} is in use by {handle.read().strip() or 'another'}: "
-                "stop that instance first, or give this one its own --state-dir"
+                "stop that instance first; another pipeline needs its own --state-dir, and one "
+                "pipeline must not be run twice"
             ) from error
         handle.truncate(0)
         handle.write(f"pid {os.getpid()} on {socket.gethostname()}\n")

@@ -37,6 +37,9 @@ CLOSE_S = 2.0
 CONSUMER: Mapping[str, Any] = {
     "enable.auto.commit": False,
     "log_level": 3,
+    # One line a second in an outage, not ten.
+    "reconnect.backoff.ms": 500,
+    "reconnect.backoff.max.ms": 2000,
     # Lost offsets must stop us; librdkafka would jump to the end of the log instead.
     "auto.offset.reset": "error",
     "enable.partition.eof": True,

@@ -203,6 +203,11 @@ def test_a_span_is_half_open_and_what_comes_before_only_warms_up(
         assert list(map(repr, some[name].to_pylist())) == list(map(repr, kept[name].to_pylist()))
 
 
+def test_a_span_that_holds_no_moment_is_refused(tmp_path: Path, definition: Path) -> None:
+    with pytest.raises(UsageError, match="--from 2026-11-02 is not before --to 2026-11-01"):
+        replay(definition, tmp_path / "x", tmp_path / "y", begin="2026-11-02", end="2026-11-01")
+
+
 def test_the_report_is_printed_and_is_json(tmp_path: Path, definition: Path) -> None:
     report = replay(definition, file_of(tmp_path, events()), tmp_path / "out.parquet")
     text = StringIO()

@@ -217,6 +217,17 @@ def test_more_decisions_than_an_entry_holds_go_into_further_ones() -> None:
     assert (ledger.seq, ledger.pending) == (1, False)
 
 
+def test_an_owner_entry_left_by_an_instance_that_withdrew_changes_nothing() -> None:
+    ledger = Ledger(owner())
+    ledger.take(batch([(0, 0)]), [])
+    first = close(ledger)
+    ledger.take(batch([(0, 1)]), [])
+    second = close(ledger)
+    stray = changed(owner(), owner="another:1:x")
+
+    assert followed([owner(), first, stray, second]) == [(0, 0, 1, 1), (0, 1, 2, 1)]
+
+
 def changed(entry: Entry, **fields: object) -> Entry:
     return dataclasses.replace(entry, **fields)  # type: ignore[arg-type]  # whatever a test breaks
 

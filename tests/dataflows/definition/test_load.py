@@ -136,3 +136,15 @@ def test_what_a_definition_imports_is_cheap() -> None:
     out = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
 
     assert out.stdout.strip() == "[]"
+
+
+def test_what_a_definition_prints_stays_out_of_standard_output(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    path = tmp_path / "loud.py"
+    path.write_text("print('hello')\n")
+
+    with pytest.raises(DefinitionError, match="makes no Pipeline"):
+        load(path)
+
+    assert capsys.readouterr() == ("", "hello\n")

@@ -197,6 +197,7 @@ def test_a_run_that_fails_leaves_no_file_behind(tmp_path: Path) -> None:
         ({"speed": 0.5, "seconds": 10}, "speed is 0.5"),
         ({"labels_out": "x"}, "needs --out"),
         ({"end": END}, "--end is for files"),
+        ({"out": "x", "labels_out": "x"}, "another file"),
         ({}, "--brokers"),
     ],
 )
