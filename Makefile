@@ -11,7 +11,7 @@ STAMP := $(VENV)/.installed
 LOCK := infra/requirements.lock
 PACKAGES := dataflows kernels schemas infra
 
-.PHONY: help install demo test test-full bench lint types format lock readme clean
+.PHONY: help install demo test test-full mutants bench lint types format lock readme clean
 
 help:  ## show this
 	@sed -n 's/^\([a-z-]*\):.*## /\1\t/p' Makefile | expand -t 12
@@ -29,6 +29,9 @@ test-full: lint  ## also the long tests, and kernels with checked indices and un
 	NUMBA_BOUNDSCHECK=1 $(PY) -m pytest -q tests/kernels
 	NUMBA_DISABLE_JIT=1 $(PY) -m pytest -q tests/kernels
 	$(PY) -m pytest
+
+mutants: $(STAMP)  ## break the window kernels, one sign at a time; the tests must notice
+	$(PY) tests/mutate.py
 
 bench: install  ## measure, beside the obvious alternative
 	$(VENV)/bin/noskew bench

@@ -17,12 +17,12 @@ from noskew.dataflows.core.order import Journaled, Merged, Waiting
 from noskew.dataflows.core.scores import ScoreEncoder
 from noskew.dataflows.core.steps import Order
 from noskew.dataflows.errors import AlreadyRunningError, NoskewError, UnsafeResumeError
-from noskew.dataflows.kafka import topics
 from noskew.dataflows.kafka.deliver import Deliver
 from noskew.dataflows.kafka.journal_log import SHARD, JournalLog
 from noskew.dataflows.kafka.outbox import Outbox
 from noskew.dataflows.kafka.reader import Reader
 from noskew.dataflows.kafka.throttle import ThrottledReader
+from noskew.dataflows.kafka.topics import when
 from noskew.dataflows.pipeline import Shard
 from noskew.kernels.layout import NO_TIME
 from noskew.schemas.decode import Decoder
@@ -59,17 +59,18 @@ def assemble(
 
     Raises UnsafeResumeError where the journal is of another definition, topic or version.
     """
-    topic = checked.topic
+    topics = checked.topics
     log = JournalLog(settings.brokers, checked.outputs.journal, SHARD, waits=waits)
     last = log.last()
     first = None if last is None else log.first()
     if first is not None and last is not None:
-        _check(plan, checked, last)
-        checked.admin.require(topic, first.next_offset, last.next_offset)
-    start = _origin(plan, settings, checked) if first is None else first.next_offset
-    score_from = _score_from(plan, settings, checked, start) if first is None else _offsets(first)
+        _check(plan, topics, last)
+        _require(checked, first, last)
+    start = _origin(settings, checked) if first is None else first.next_offset
+    scored_start = start[: topics[0].partitions]
+    score_from = _score_from(settings, checked, scored_start) if first is None else _offsets(first)
     model = None if bundle is None else (plan.model or "", bundle.sha256)
-    owner = _owner(plan, topic, last, start, score_from, model)
+    owner = _owner(plan, topics, last, start, score_from, model)
     outbox = Outbox(settings.brokers, waits=waits)
     try:
         outbox.send_one(checked.outputs.journal, SHARD, owner.encode(checked.outputs.journal_id))
@@ -78,19 +79,23 @@ def assemble(
     except NoskewError:
         outbox.close()
         raise
-    reader = Reader(settings.brokers, topic.name, 0, start, group=f"{plan.name}.{SHARD}")
-    waiting = Waiting(plan.scored, topic.partitions)
+    partitions = tuple(topic.partitions for topic in topics)
+    reader = Reader(settings.brokers, topics, start, group=f"{plan.name}.{SHARD}")
+    waiting = Waiting(plan.streams, partitions)
     throttled = ThrottledReader(reader, waiting)
-    engine = Engine(plan, topic.partitions)
-    decoder = Decoder(plan.scored, checked.resolver)
+    engine = Engine(plan, partitions)
+    decoders = [Decoder(stream, checked.resolver) for stream in plan.streams]
     return Shard(
         name=plan.name,
         reader=throttled,
-        decode=Decode(decoder, throttled, checked.resolver),
+        decodes=tuple(
+            Decode(decoder, throttled, checked.resolver, one)
+            for decoder, one in zip(decoders, owner.first_inputs, strict=True)
+        ),
         order=Order(
             waiting,
             Journaled(iter(()) if last is None else runs(log.entries())),
-            Merged(topic.partitions, settings.align_wait_s, time.monotonic),
+            Merged(sum(partitions), settings.align_wait_s, time.monotonic),
         ),
         engine=engine,
         scorer=scorer,
@@ -101,7 +106,7 @@ def assemble(
             ScoreEncoder(
                 plan,
                 checked.outputs.score_id,
-                topic.id or bytes(16),
+                topics[0].id or bytes(16),
                 generation=GENERATION,
                 model_sha=None if bundle is None else bundle.sha256,
                 include_vector=settings.vectors,
@@ -110,7 +115,7 @@ def assemble(
             engine,
             waiting,
             reader,
-            decoder,
+            decoders,
             store,
             score_from,
         ),
@@ -130,7 +135,7 @@ def _alone(log: JournalLog, owner: Entry) -> None:
 
 def _owner(
     plan: Plan,
-    topic: Topic,
+    topics: tuple[Topic, ...],
     last: Entry | None,
     start: NDArray[np.int64],
     score_from: NDArray[np.int64],
@@ -140,12 +145,14 @@ def _owner(
     seq = 0 if last is None else last.end
     decisions = []
     if last is None:
-        decisions.append(Decision("origin", 0, topic.name, _words(start)))
-        decisions.append(Decision("score_from", 0, topic.name, _words(score_from)))
+        ends = np.cumsum([topic.partitions for topic in topics])
+        for topic, part in zip(topics, np.split(start, ends[:-1]), strict=True):
+            decisions.append(Decision("origin", 0, topic.name, _words(part)))
+        decisions.append(Decision("score_from", 0, topics[0].name, _words(score_from)))
     if model != (None if last is None else last.model):
         name, sha256 = ("none", b"") if model is None else model
         decisions.append(Decision("model", seq, name, sha256.hex()))
-    no_times = np.full(topic.partitions, NO_TIME, np.int64)
+    no_times = np.full(len(start), NO_TIME, np.int64)
     return Entry(
         origin="owner",
         shard=SHARD,
@@ -155,8 +162,8 @@ def _owner(
         seq=seq,
         count=0,
         runs=b"",
-        stream=plan.scored.name,
-        topic=topic,
+        streams=tuple(stream.name for stream in plan.streams),
+        topics=topics,
         next_offset=start if last is None else last.next_offset,
         position_us=no_times if last is None else last.position_us,
         event_us=no_times if last is None else last.event_us,
@@ -166,8 +173,8 @@ def _owner(
     )
 
 
-def _check(plan: Plan, checked: Checked, last: Entry) -> None:
-    topic = checked.topic
+def _check(plan: Plan, topics: tuple[Topic, ...], last: Entry) -> None:
+    """Raise UnsafeResumeError where the journal's offsets or features mean something else."""
     anew = "or start anew under another pipeline name"
     if last.fingerprint != plan.fingerprint:
         raise UnsafeResumeError(
@@ -175,33 +182,54 @@ def _check(plan: Plan, checked: Checked, last: Entry) -> None:
             f"{last.fingerprint.hex()[:12]}, this one is {plan.fingerprint.hex()[:12]}: its "
             f"features mean something else; go back to the definition that wrote it, {anew}"
         )
-    if last.topic.name != topic.name or last.topic.partitions != topic.partitions:
+    if len(last.topics) != len(topics):
         raise UnsafeResumeError(
-            f"the journal of {plan.name!r} was written over {last.topic.partitions} partitions of "
-            f"{last.topic.name!r}, now it would read {topic.partitions} of {topic.name!r}: keys "
-            f"have moved between partitions; restore the topic, {anew}"
+            f"the journal of {plan.name!r} was written over {_named(last.topics)}, now it would "
+            f"read {_named(topics)}: go back to the definition that wrote it, {anew}"
         )
-    if None not in (last.topic.id, topic.id) and last.topic.id != topic.id:
-        raise UnsafeResumeError(
-            f"topic {topic.name!r} was deleted and made again since the journal was written (its "
-            f"id was {(last.topic.id or b'').hex()}, now it is {(topic.id or b'').hex()}): offsets "
-            f"mean other records; restore the topic, {anew}"
-        )
+    for topic, was in zip(topics, last.topics, strict=True):
+        if was.name != topic.name or was.partitions != topic.partitions:
+            raise UnsafeResumeError(
+                f"the journal of {plan.name!r} was written over {was.partitions} partitions of "
+                f"{was.name!r}, now it would read {topic.partitions} of {topic.name!r}: keys "
+                f"have moved between partitions; restore the topic, {anew}"
+            )
+        if None not in (was.id, topic.id) and was.id != topic.id:
+            raise UnsafeResumeError(
+                f"topic {topic.name!r} was deleted and made again since the journal was written "
+                f"(its id was {(was.id or b'').hex()}, now it is {(topic.id or b'').hex()}): "
+                f"offsets mean other records; restore the topic, {anew}"
+            )
 
 
-def _origin(plan: Plan, settings: Settings, checked: Checked) -> NDArray[np.int64]:
-    when = topics.when(settings.origin, "origin", {"earliest"})
-    return checked.admin.offsets(plan.scored.topic, checked.topic.partitions, when)
+def _require(checked: Checked, first: Entry, last: Entry) -> None:
+    """Raise UnsafeResumeError unless every topic still holds what the journal took of it."""
+    for topic, begin in zip(checked.topics, last.first_inputs, strict=True):
+        own = slice(begin, begin + topic.partitions)
+        checked.admin.require(topic, first.next_offset[own], last.next_offset[own])
+
+
+def _named(topics: tuple[Topic, ...]) -> str:
+    return ", ".join(repr(topic.name) for topic in topics)
+
+
+def _origin(settings: Settings, checked: Checked) -> NDArray[np.int64]:
+    """Return where each input begins, int64[inputs]: the origin is one time for all of them."""
+    point = when(settings.origin, "origin", {"earliest"})
+    found = [checked.admin.offsets(topic.name, topic.partitions, point) for topic in checked.topics]
+    return np.concatenate(found)
 
 
 def _score_from(
-    plan: Plan, settings: Settings, checked: Checked, origin: NDArray[np.int64]
+    settings: Settings, checked: Checked, origin: NDArray[np.int64]
 ) -> NDArray[np.int64]:
-    when = topics.when(settings.score_from, "score-from", {"origin", "now"})
-    if when == "origin":
+    point = when(settings.score_from, "score-from", {"origin", "now"})
+    if point == "origin":
         return origin
-    point = "latest" if when == "now" else when
-    found = checked.admin.offsets(plan.scored.topic, checked.topic.partitions, point)
+    if point == "now":
+        point = "latest"
+    scored = checked.topics[0]
+    found = checked.admin.offsets(scored.name, scored.partitions, point)
     return np.maximum(found, origin)
 
 

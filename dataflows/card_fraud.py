@@ -1,9 +1,11 @@
 """The reference definition: is this card payment fraud?
 
-Every kind of feature there is, on the payments that ``noskew simulate`` makes. ``amount`` and the
-hour are of the payment alone. Statistics by ``customer_id``, the topic's key, say whether the
-payment fits its customer; those by ``terminal_id`` say what happens at the terminal, and with
-``delay="7d"`` what happened there up to a week ago: the days whose frauds are known by now.
+Payments are scored, and what became known of earlier ones, their labels, counts too; both are what
+``noskew simulate`` makes. ``amount`` and the hour are of the payment alone. Statistics by
+``customer_id``, the topic's key, say whether the payment fits its customer; those by
+``terminal_id`` say what happens at the terminal, and with ``delay="7d"`` what happened there up to
+a week ago: the days whose frauds are known by now. A label takes its place at its payment's time
+when it is known, days later (``available``), and replaces an earlier one (``revise``).
 ``noskew check dataflows/card_fraud.py`` prints names and meaning.
 """
 
@@ -16,6 +18,17 @@ payments = Stream(
     id="transaction_id",
     key="customer_id",
     time="event_time",
+)
+labels = Stream(
+    "labels",
+    topic="fraud_labels",
+    schema="label.avsc",
+    id="transaction_id",
+    key="customer_id",
+    time="event_time",
+    available="labelled_at",
+    allowed_lateness="60d",
+    revise=True,
 )
 card = payments.by("customer_id")
 terminal = payments.by("terminal_id")
@@ -40,6 +53,7 @@ pipeline = Pipeline(
         terminal.mean("amount_cents", over="30d", delay="7d"),
         terminal.min("amount_cents", over="7d", delay="7d"),
         terminal.max("amount_cents", over="7d"),
+        labels.by("terminal_id").sum("is_fraud", over=["1d", "7d", "30d"], delay="7d"),
     ],
     model=Model("card_fraud"),
 )

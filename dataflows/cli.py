@@ -52,12 +52,28 @@ ModelDir = Annotated[
 
 
 @app.command()
-def check(definition: Definition, *, as_json: AsJson = False) -> None:
-    """Check a definition and print its features; asks no server."""
+def check(
+    definition: Definition,
+    *,
+    at: Annotated[
+        list[str] | None,
+        typer.Option(help="Records a second: RATE of the scored stream, STREAM=RATE of others."),
+    ] = None,
+    keys: Annotated[
+        list[str] | None, typer.Option(help="With --at: ENTITY=N, values that have state at once.")
+    ] = None,
+    memory: Annotated[
+        str | None, typer.Option(help="With --at: memory there is; else this machine's.")
+    ] = None,
+    as_json: AsJson = False,
+) -> None:
+    """Check a definition, tell its features and, with --at, what it takes; asks no server."""
     from noskew.dataflows.commands import check as command  # noqa: PLC0415  # start fast
+    from noskew.dataflows.commands import check_text as text  # noqa: PLC0415  # start fast
 
-    report = command.check(definition)
-    _show(report.to_json(), lambda console: command.render(report, console), as_json=as_json)
+    report = command.check(definition, at=at or (), keys=keys or (), memory=memory)
+    _show(report.to_json(), lambda console: text.render(report, console), as_json=as_json)
+    report.require_fit()
 
 
 @app.command()
@@ -285,7 +301,7 @@ def stack_status(*, as_json: AsJson = False) -> None:
 @app.command()
 def demo(
     *,
-    seconds: Annotated[float, typer.Option(help="How long payments are sent live.")] = 60.0,
+    seconds: Annotated[float, typer.Option(help="How long payments are sent live.")] = 45.0,
     as_json: AsJson = False,
 ) -> None:
     """Show the whole story on servers of its own, in about two minutes."""
@@ -306,7 +322,12 @@ def bench(
     events: Annotated[int | None, typer.Option(help="How many payments at most.")] = None,
     only: Annotated[
         str | None,
-        typer.Option(help="One part: live, kernel, decode, score, replay or simulate."),
+        typer.Option(
+            help=(
+                "One part: live, kernel, reference, memory, start, decode, score, replay or "
+                "simulate."
+            )
+        ),
     ] = None,
     as_json: AsJson = False,
 ) -> None:

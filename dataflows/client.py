@@ -5,8 +5,9 @@
     if now is not None and now.exact:
         now.values["amount_sum_1h"]
 
-A row is exact from its event time up to, not including, its ``valid_until``: the first moment at
-which an event would enter or leave a window. ``since_last`` moves with the reader's time.
+A row has an entity's statistics over all streams. It is exact from its event time up to, not
+including, its ``valid_until``: the first moment at which an event would enter or leave a window.
+``since_last`` and decays move with the reader's time: the values are those of that moment.
 """
 
 from __future__ import annotations
@@ -29,8 +30,8 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
     from typing import Self, TypeAlias
 
-    from noskew.dataflows.definition.plan import TablePlan
     from noskew.dataflows.definition.stream import Pipeline
+    from noskew.dataflows.store.rows import EntityRow
 
     Id: TypeAlias = int | str
     Time: TypeAlias = int | datetime
@@ -82,7 +83,7 @@ class Client:
     ) -> None:
         plan = pipeline if isinstance(pipeline, Plan) else _compiled(pipeline)
         self._plan = plan
-        self._tables = {table.entity: table for table in plan.tables}
+        self._entities = layout.entity_rows(plan)
         self._names = Names(namespace, plan.name, shard)
         self._shown = masked(url)
         self._generation = 1
@@ -133,23 +134,23 @@ class Client:
                 another definition or layout, or a refused password.
             ConnectionError: Redis cannot be reached or does not answer in time.
         """
-        table = self._table(entity)
-        keys = [_key(table, value) for value in ids]
+        row = self._entity(entity)
+        keys = [_key(row, value) for value in ids]
         at_us = None if at is None else _us(at)
         generation, blobs = self._fetch(entity, keys)
         return [
-            None if blob is None else self._evaluate(table, value, blob, at_us, generation)
+            None if blob is None else self._evaluate(row, value, blob, at_us, generation)
             for value, blob in zip(ids, blobs, strict=True)
         ]
 
-    def _table(self, entity: str) -> TablePlan:
-        if entity not in self._tables:
+    def _entity(self, entity: str) -> EntityRow:
+        if entity not in self._entities:
             message = (
                 f"pipeline {self._plan.name!r} keeps no statistics by {entity!r}; it does by "
-                f"{', '.join(self._tables) or 'nothing'}."
+                f"{', '.join(self._entities) or 'nothing'}."
             )
             raise UsageError(message)
-        return self._tables[entity]
+        return self._entities[entity]
 
     def _fetch(self, entity: str, keys: list[int | bytes]) -> tuple[int, list[bytes | None]]:
         """Return the generation in force and its blobs, from one and the same moment."""
@@ -170,9 +171,9 @@ class Client:
             raise ConnectionError(message) from error
 
     def _evaluate(
-        self, table: TablePlan, value: Id, blob: bytes, at_us: int | None, generation: int
+        self, of: EntityRow, value: Id, blob: bytes, at_us: int | None, generation: int
     ) -> Read:
-        where = f"the row of {table.entity}={value!r} in Redis at {self._shown}"
+        where = f"the row of {of.entity}={value!r} in Redis at {self._shown}"
         try:
             row = layout.unpack(blob)
         except ValueError as error:
@@ -187,9 +188,9 @@ class Client:
             raise UsageError(message)
         at = row.time_us if at_us is None else at_us
         return Read(
-            entity=table.entity,
+            entity=of.entity,
             id=value,
-            values=layout.evaluate(table, row.words, at),
+            values=layout.evaluate(of.fields, row.words, at),
             exact=row.time_us <= at < row.until_us,
             at_us=at,
             event_time_us=row.time_us,
@@ -213,11 +214,11 @@ def read(
         return client.read(entity, id, at)
 
 
-def _key(table: TablePlan, value: Id) -> int | bytes:
-    wanted = int if table.key_type == "int" else str
+def _key(of: EntityRow, value: Id) -> int | bytes:
+    wanted = int if of.key_type == "int" else str
     if not isinstance(value, wanted) or isinstance(value, bool):
         message = (
-            f"an id of {table.entity!r} is {'an int' if wanted is int else 'a str'}, "
+            f"an id of {of.entity!r} is {'an int' if wanted is int else 'a str'}, "
             f"not {value!r} ({type(value).__name__})."
         )
         raise UsageError(message)

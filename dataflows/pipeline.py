@@ -9,6 +9,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, TypeVar
 
+import numpy as np
 from bytewax import operators as op
 from bytewax.dataflow import Dataflow
 from bytewax.inputs import DynamicSource, StatelessSourcePartition
@@ -32,11 +33,14 @@ _Out = TypeVar("_Out")
 
 @dataclass(slots=True)
 class Shard:
-    """Everything one process owns of a pipeline: the parts that ``build`` puts in a row."""
+    """Everything one process owns of a pipeline: the parts that ``build`` puts in a row.
+
+    decodes   one per stream, in the plan's order
+    """
 
     name: str
     reader: ThrottledReader
-    decode: Decode
+    decodes: tuple[Decode, ...]
     order: Order
     engine: Engine
     scorer: Scorer | None
@@ -44,11 +48,18 @@ class Shard:
 
     def decoded(self, read: Read) -> Iterator[Decoded]:
         """Turn bytes into columns."""
-        batch = self.decode(read.raw)
-        ended = read.ended
+        batches = tuple(decode(raw) for decode, raw in zip(self.decodes, read.raws, strict=True))
+        came, ended = np.zeros(len(read.ended), np.bool_), read.ended
+        for decode, batch in zip(self.decodes, batches, strict=True):
+            came[decode.first + batch.partition] = True
         # A partition that waits for the registry is paused: it is not waited for.
-        ended[list(self.decode.waiting)] = True
-        yield Decoded(batch, ended, read.held, drained=read.drained, stop=read.stop)
+        ended[list(self.held)] = True
+        yield Decoded(batches, came, ended, read.held, drained=read.drained, stop=read.stop)
+
+    @property
+    def held(self) -> dict[int, int]:
+        """Return the inputs that wait for the registry: input -> schema id."""
+        return {source: one for decode in self.decodes for source, one in decode.waiting.items()}
 
     def computed(self, work: Work) -> Iterator[Work]:
         """Update the state with a batch and compute its vectors."""
@@ -64,7 +75,7 @@ class Shard:
         yield from ()
 
     def idle(self) -> bool:
-        """Return whether all that is in the topic has been read, put out and journaled."""
+        """Return whether all that is in the topics has been read, put out and journaled."""
         return self.deliver.settled and not self.order.waiting.rows and self.reader.ended()
 
     def close(self) -> None:

@@ -1,158 +1,209 @@
 """Test a definition without Kafka: events as dictionaries in, named features out.
 
-The same plan, kernels and rules for records as ``noskew run``, over one partition in the order
-given. Events become columns value by value: this is the path of tests, a few thousand events long.
+The same plan, kernels and rules for records as ``noskew run``; each stream is one partition, and
+events are processed in the order given. This is the path of tests, a few thousand events long.
 """
 
 from __future__ import annotations
 
-import dataclasses
-import difflib
-from datetime import UTC, datetime, timedelta
-from typing import TYPE_CHECKING, Any, Final, TypeAlias
+import math
+import random
+import struct
+from typing import TYPE_CHECKING
 
 import numpy as np
 
-from noskew.dataflows.core.batch import Batch
+from noskew.dataflows.core import shuffles
 from noskew.dataflows.core.engine import Engine
+from noskew.dataflows.core.events import happenings, turn
+from noskew.dataflows.core.members import DUPLICATE, Reading
 from noskew.dataflows.definition.compile import compile_plan
+from noskew.dataflows.definition.stream import Pipeline
 from noskew.dataflows.errors import UsageError
-from noskew.schemas import rules
-from noskew.schemas.columns import NULL, Strings
-from noskew.schemas.decode import Decoded, Reason
-from noskew.schemas.resolve import wanted_fields
+from noskew.kernels.layout import FLAG_INCOMPLETE
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Sequence
 
-    from noskew.dataflows.definition.plan import StreamPlan
-    from noskew.dataflows.definition.stream import Pipeline
-    from noskew.schemas.columns import Column
-    from noskew.schemas.resolve import Wanted
+    from numpy.typing import NDArray
 
-__all__ = ["vectors"]
+    from noskew.dataflows.core.events import Event, Given, Happening
+    from noskew.dataflows.definition.plan import Plan
 
-Event: TypeAlias = "Mapping[str, Any]"
-
-_EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
-_MICROSECOND: Final = timedelta(microseconds=1)
+__all__ = ["members", "shuffled", "vectors"]
 
 
-def vectors(pipeline: Pipeline, events: Sequence[Event]) -> list[dict[str, float]]:
-    """Return the features of every event, by name, as of the moment it is processed.
+def vectors(pipeline: Pipeline, events: Sequence[Given]) -> list[dict[str, float]]:
+    """Return the features of every scored event, by name, as of the moment it is processed.
 
-    events  field -> value, in processing order. Times are datetimes (UTC where they name no zone)
-            or int microseconds; enums are symbols. Fields with a default in the schema may be left
-            out, and so may the id and whatever the pipeline does not read.
+    events  in processing order: field -> value for an event of the scored stream, or a pair of a
+            stream (or its name) and such a dictionary. Times are datetimes (UTC where they name no
+            zone) or int microseconds; enums are symbols. May be left out: fields with a default in
+            the schema, fields the pipeline does not read, the time of availability, and the id
+            where the stream neither drops duplicates nor takes revisions.
+
+    A duplicate of the scored stream has no features: all are NaN. With ``semantics`` under which
+    events of one time see each other, events are processed in the order of their times.
 
     Raises UsageError for an event that does not fit the schema or would be a dead letter.
     """
-    plan = compile_plan(pipeline)
-    if not events:
+    plan = _plan(pipeline)
+    found = _processed(plan, happenings(plan, events))
+    if not found:
         return []
-    batch = _batch(plan.scored, events)
-    computed = Engine(plan, partitions=1).process(batch).vectors
-    return [dict(zip(plan.names, vector, strict=True)) for vector in computed.T.tolist()]
-
-
-def _batch(stream: StreamPlan, events: Sequence[Event]) -> Batch:
-    """Return events as a batch that the rules for records have passed."""
-    count = len(events)
-    known = [field["name"] for field in stream.schema["fields"]]
-    for place, event in enumerate(events):
-        for name in event:
-            if name not in known:
-                raise UsageError(_unknown(place, name, known))
-    found = Decoded(
-        schema_id=np.zeros(count, np.int32),
-        reason=np.zeros(count, np.uint8),
-        waiting=np.zeros(count, np.bool_),
-        time_us=np.zeros(count, np.int64),
-        available_us=np.zeros(count, np.int64),
-        columns={},
-    )
-    nulls = {}
-    # Times come in microseconds here, whatever unit they have on the wire.
-    wanted = [
-        dataclasses.replace(want, millis=False)
-        for want in wanted_fields(stream.schema, stream.fields)
+    computed, _ = _computed(plan, found)
+    scored = [event.number for event in found if event.place == 0]
+    return [
+        dict(zip(plan.names, computed[:, at].tolist(), strict=True))
+        for at in np.argsort(np.array(scored, np.int64)).tolist()
     ]
-    for want in wanted:
-        values = [_value(stream, want, place, event) for place, event in enumerate(events)]
-        found.columns[want.name] = _column(want, values)
-        nulls[want.name] = np.array([value is None for value in values], np.bool_)
-    without_timestamps = np.full(count, NULL, np.int64)
-    rules.apply(found, stream, wanted, nulls, without_timestamps)
-    for place in np.flatnonzero(found.reason)[:1].tolist():
-        reason = Reason(int(found.reason[place])).name.lower()
-        message = (
-            f"event {place} would be a dead letter ({reason}): {found.details[place]}; "
-            "correct the event, or the definition if such a value is right"
+
+
+def members(pipeline: Pipeline, events: Sequence[Given], at: int = -1) -> dict[str, list[Event]]:
+    """Return, for each statistic by name, the events it was computed of, by (time, order).
+
+    events  as for ``vectors``
+    at      which of the scored events, as in a list
+
+    The event itself is among them where it counts. Left out are events that a ``where`` does not
+    take or whose column is null. ``since_last`` has the newest other event. Columns, calendar parts
+    and arithmetic have no window and are not in the result.
+
+    This is a second reading of the definition in plain Python. Where a value follows from it (all
+    but variances, first, last and decays), the features computed must equal it: AssertionError.
+    Raises UsageError as ``vectors`` does, and where ``at`` is no scored event or a duplicate.
+    """
+    plan = _plan(pipeline)
+    found = _processed(plan, happenings(plan, events))
+    scored = [i for i, event in enumerate(found) if event.place == 0]
+    by_number = sorted(scored, key=lambda i: found[i].number)
+    if not -len(scored) <= at < len(scored):
+        raise UsageError(f"at={at}: there are {len(scored)} scored events")
+    computed, flags = _computed(plan, found)
+    reading = Reading(plan, found)
+    position = by_number[at]
+    if reading.steps[position].fate == DUPLICATE:
+        raise UsageError(
+            f"event {found[position].number} is a duplicate: it is dropped and has no features"
         )
-        raise UsageError(message)
-    return Batch(
-        stream=stream.place,
-        partition=np.zeros(count, np.int32),
-        offset=np.arange(count),
-        record_time_us=without_timestamps,
-        time_us=found.time_us,
-        available_us=found.available_us,
-        reason=found.reason,
-        columns=found.columns,
-    )
+    column = scored.index(position)
+    listed: dict[str, list[Event]] = {}
+    for table in plan.tables:
+        for op in table.ops:
+            seen = reading.members(table, op, position)
+            value = float(computed[op.node, column]) if op.node < len(plan.names) else None
+            known = reading.value(table, op, position, seen)
+            if value is None:
+                continue
+            if flags[column] & FLAG_INCOMPLETE and math.isnan(value):
+                known = None  # it reaches below what is remembered, and says so
+            name = plan.names[op.node]
+            listed[name] = [found[i].given for i in seen]
+            if known is not None and _bits(known) != _bits(value):
+                numbers = [found[i].number for i in seen]
+                message = (
+                    f"feature {name!r} of event {found[position].number} is {value!r}, but of its "
+                    f"members, events {numbers}, it is {known!r}: this is a mistake in noskew, "
+                    "please report it with the definition and the events"
+                )
+                raise AssertionError(message)
+    return {name: listed[name] for name in plan.names if name in listed}
 
 
-def _value(stream: StreamPlan, want: Wanted, place: int, event: Event) -> Any:
-    """Return one field's value as its column holds it, None for a null."""
-    if want.name not in event:
-        if want.name == stream.id:
-            return str(place) if want.kind == "string" else place
-        if not want.has_default:
-            message = (
-                f"event {place} has no field {want.name!r}, which the pipeline reads and the "
-                "schema gives no default for; add it"
-            )
-            raise UsageError(message)
-        return want.default
-    value = event[want.name]
-    if value is None:
-        return None
-    match want.kind, value:
-        case "int", datetime():
-            aware = value if value.tzinfo is not None else value.replace(tzinfo=UTC)
-            return (aware - _EPOCH) // _MICROSECOND
-        case "int", str() if value in want.symbols:
-            return want.symbols.index(value)
-        case "int", bool() if want.type == "boolean":
-            return int(value)
-        case "int", int() if not isinstance(value, bool) and want.type in {"int", "long"}:
-            if NULL < value < -NULL:
-                return value
-        case "float", int() | float() if not isinstance(value, bool):
-            return float(value)
-        case "string", str():
-            return value
-    message = (
-        f"event {place}: field {want.name!r} is {value!r}, and the schema says {_expected(want)}"
-    )
-    raise UsageError(message)
+def shuffled(pipeline: Pipeline, events: Sequence[Given], times: int = 20, seed: int = 0) -> None:
+    """Assert that features do not depend on the order of arrival, where they must not.
+
+    Each of ``times`` times some scored events are drawn, the last one always. They stay where they
+    are, and what lies between them is shuffled within its allowed lateness: no event becomes late,
+    or a duplicate, that was not, and none that was no longer is. What has a meaning is kept: the
+    order of events of one stream and one time, and of one id where a stream drops duplicates or
+    takes revisions. So those drawn have the same events before them, and their features must be the
+    same, bit for bit. (The events between them may well differ: each sees what came before it.)
+
+    seed  of the orders drawn; equal seeds draw equal orders
+
+    Raises AssertionError naming feature, event, both values and both orders; UsageError as
+    ``vectors`` does, and where no other order was found or ``semantics`` takes events by their
+    times, so that nothing would be shown.
+    """
+    plan = _plan(pipeline)
+    if plan.peers:
+        raise UsageError(
+            f"pipeline {plan.name!r} has semantics under which events are taken by their times: "
+            "there is no order of arrival that features could depend on"
+        )
+    before = Reading(plan, _processed(plan, happenings(plan, events)))
+    found = [step.event for step in before.steps]
+    scored = [i for i, event in enumerate(found) if event.place == 0]
+    if not scored:
+        raise UsageError("there is no scored event, so no feature that could depend on an order")
+    draw = random.Random(seed)  # noqa: S311  # reproducible orders, no secrets
+    expected, _ = _computed(plan, found)
+    tried = 0
+    for _ in range(times):
+        kept = sorted({*draw.sample(scored, draw.randrange(len(scored))), scored[-1]})
+        other = shuffles.another(plan, before, kept, draw)
+        if other is None:
+            continue
+        tried += 1
+        other = _processed(plan, other)
+        computed, _ = _computed(plan, other)
+        _same(plan, found, other, [expected, computed], kept)
+    if not tried:
+        raise UsageError(
+            f"none of {times} orders drawn was another one in which no event becomes late: give "
+            "several events before the last scored one, closer together than allowed_lateness"
+        )
 
 
-def _column(want: Wanted, values: list[Any]) -> Column:
-    if want.kind == "string":
-        return Strings.from_list(values)
-    if want.kind == "float":
-        return np.array([np.nan if value is None else value for value in values], np.float64)
-    return np.array([NULL if value is None else value for value in values], np.int64)
+def _plan(pipeline: Pipeline) -> Plan:
+    if not isinstance(pipeline, Pipeline):
+        raise UsageError(f"{pipeline!r} is no pipeline: give the Pipeline of your definition")
+    return compile_plan(pipeline)
 
 
-def _expected(want: Wanted) -> str:
-    if want.symbols:
-        return f"one of {', '.join(want.symbols)}"
-    return want.type
+def _processed(plan: Plan, found: list[Happening]) -> list[Happening]:
+    """Return events in the order they are processed in."""
+    if not plan.peers:
+        return found
+    return sorted(found, key=lambda event: event.time_us or 0)
 
 
-def _unknown(place: int, name: str, known: list[str]) -> str:
-    close = difflib.get_close_matches(name, known, n=1)
-    hint = f"did you mean {close[0]!r}?" if close else f"there are {', '.join(known)}"
-    return f"event {place} has a field {name!r}, which the schema does not know; {hint}"
+def _computed(plan: Plan, found: list[Happening]) -> tuple[NDArray[np.float64], NDArray[np.int32]]:
+    """Return vectors, float64[features, scored events] in processing order, and their flags."""
+    features = Engine(plan, (1,) * len(plan.streams)).process(turn(plan, found))
+    return features.vectors, features.flags
+
+
+def _same(
+    plan: Plan,
+    before: list[Happening],
+    after: list[Happening],
+    computed: list[NDArray[np.float64]],
+    kept: list[int],
+) -> None:
+    """Assert that the events at ``kept`` have the same vectors in both orders."""
+    columns = [
+        {event.number: at for at, event in enumerate(e for e in order if e.place == 0)}
+        for order in (before, after)
+    ]
+    for position in kept:
+        number = before[position].number
+        old, new = (
+            values[:, column[number]].tolist()
+            for values, column in zip(computed, columns, strict=True)
+        )
+        for name, one, other in zip(plan.names, old, new, strict=True):
+            if _bits(one) != _bits(other):
+                orders = [[event.number for event in order] for order in (before, after)]
+                message = (
+                    f"feature {name!r} of event {number} depends on the order of arrival: "
+                    f"{one!r} in the order {orders[0][: position + 1]}, {other!r} in the order "
+                    f"{orders[1][: position + 1]}"
+                )
+                raise AssertionError(message)
+
+
+def _bits(value: float) -> bytes:
+    """Return the bits by which two values are told apart: one NaN, one zero."""
+    return struct.pack("<d", math.nan if math.isnan(value) else value + 0.0)

@@ -1,6 +1,7 @@
 """Compiles every kernel of a run, so that the first start does not: part of ``make install``.
 
-A few thousand simulated payments go through the parts of a live pipeline, without any server.
+A few thousand simulated payments and their labels go through the parts of a live pipeline, without
+any server.
 """
 
 from __future__ import annotations
@@ -35,54 +36,56 @@ from noskew.schemas.decode import Decoder
 from noskew.schemas.writer import WriterSchema
 
 if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+    from noskew.dataflows.core.batch import Batch
     from noskew.dataflows.definition.plan import Plan
 
 PARTITIONS = 4
 PAYMENTS = 4_000
-SCHEMA_ID = 1
+SCHEMAS = {1: "transaction", 2: "label"}
+"""Id -> schema: those of the definition's streams, in their order."""
 
 
-class _OneSchema:
-    """A registry that knows the payment's schema."""
+class _Schemas:
+    """A registry that knows the streams' schemas."""
 
     def schema(self, schema_id: int) -> WriterSchema:
-        """Return it, whatever the id."""
-        return WriterSchema(schema_id, files.text("transaction"), files.load("transaction"), b"")
+        """Return one."""
+        name = SCHEMAS[schema_id]
+        return WriterSchema(schema_id, files.text(name), files.load(name), b"")
 
 
 class _NeverHeld:
-    """A reader of which nothing is held: its one schema is known."""
+    """A reader of which nothing is held: its schemas are known."""
 
-    def hold(self, partition: int, offset: int) -> None:
+    def hold(self, source: int, offset: int) -> None:
         """Refuse: nothing waits here."""
-        raise AssertionError(f"partition {partition} held at {offset} while warming")
+        raise AssertionError(f"input {source} held at {offset} while warming")
 
-    def release(self, partition: int) -> None:
+    def release(self, source: int) -> None:
         """Refuse, as above."""
-        raise AssertionError(f"partition {partition} released while warming")
+        raise AssertionError(f"input {source} released while warming")
 
 
 def warm() -> float:
     """Run every kernel once; return the seconds it took."""
     began_s = time.monotonic()
     plan = compile_plan(load(Path(__file__).with_name("card_fraud.py")))
-    resolver = Resolver(_OneSchema())
-    resolver.learn(_OneSchema().schema(SCHEMA_ID))
-    try:
-        decoded = Decode(Decoder(plan.scored, resolver), _NeverHeld(), resolver)(_raw())
-    finally:
-        resolver.close()
-    ended = np.ones(PARTITIONS, np.bool_)
-    waiting = Waiting(plan.scored, PARTITIONS)
+    decoded = _decoded(plan)
+    partitions = (PARTITIONS,) * len(plan.streams)
+    inputs = sum(partitions)
+    waiting = Waiting(plan.streams, partitions)
     waiting.add(decoded)
-    engine = Engine(plan, PARTITIONS)
+    engine = Engine(plan, partitions)
     encoder = ScoreEncoder(
-        plan, SCHEMA_ID, bytes(16), generation=1, model_sha=bytes(32), include_vector=True
+        plan, 1, bytes(16), generation=1, model_sha=bytes(32), include_vector=True
     )
-    ledger = Ledger(_first(plan))
+    ledger = Ledger(_first(plan, inputs))
     first = ledger.last
-    for batch in Merged(PARTITIONS, None, time.monotonic).take(waiting, ended, 0):
-        features = engine.process(batch)
+    for turn in Merged(inputs, None, time.monotonic).take(waiting, np.ones(inputs, np.bool_), 0):
+        features = engine.process(turn)
+        batch = features.batch
         margin = np.zeros(len(batch))
         sigmoid(margin, 1.0, margin)
         encoder.encode(
@@ -94,43 +97,68 @@ def warm() -> float:
             digest=digest_rows(features.vectors),
             flags=features.flags,
         )
-        ledger.take(batch, ())
+        ledger.take(turn, ())
     engine.sweep()
-    for table in engine.tables:
-        table.drain()
+    engine.rows()
     entries = ledger.close(waiting.taken_us, engine.clocks.event_clock, engine.clocks.horizon_us)
-    again = Waiting(plan.scored, PARTITIONS)
+    again = Waiting(plan.streams, partitions)
     again.add(decoded)
     list(Journaled(runs([first, *entries])).take(again, 0))
     return time.monotonic() - began_s
 
 
-def _raw() -> Raw:
+def _decoded(plan: Plan) -> list[Batch]:
+    """Return simulated records of both streams as columns, as a read gives them."""
+    resolver = Resolver(_Schemas())
+    for schema_id in SCHEMAS:
+        resolver.learn(_Schemas().schema(schema_id))
+    try:
+        return [
+            Decode(Decoder(stream, resolver), _NeverHeld(), resolver)(raw)
+            for stream, raw in zip(plan.streams, _raws(), strict=True)
+        ]
+    finally:
+        resolver.close()
+
+
+def _raws() -> tuple[Raw, Raw]:
+    """Return payments and their labels, which begin to arrive before the last payments."""
     timeline = Timeline(1_700_000_000_000_000, 1_708_000_000_000_000, PAYMENTS)
     payments = next(iter(Simulation(partitions=PARTITIONS).payments(timeline, chunk=PAYMENTS)))
-    encode_labels(labels_of(payments, 0), SCHEMA_ID)
-    payload, start = encode_payments(payments, SCHEMA_ID)
-    partition = payments.partition
-    offset = np.empty(PAYMENTS, np.int64)
-    for one in range(PARTITIONS):
-        rows = np.flatnonzero(partition == one)
-        offset[rows] = np.arange(len(rows))
-    keep = np.empty(PAYMENTS, np.bool_)
-    fresh(partition, offset, np.zeros(PARTITIONS, np.int64), keep)
-    return Raw(
-        stream=0,
-        payload=payload,
-        start=start,
-        absent=np.zeros(PAYMENTS, np.bool_),
-        partition=partition,
-        offset=offset,
-        record_time_us=payments.event_time + 60_000_000,
-        keys=[None] * PAYMENTS,
+    labels = labels_of(payments, 0)
+    first, second = SCHEMAS
+    return (
+        _raw(0, encode_payments(payments, first), payments.partition, payments.record_time_us),
+        _raw(1, encode_labels(labels, second), labels.partition, labels.labelled_at),
     )
 
 
-def _first(plan: Plan) -> Entry:
-    none = np.full(PARTITIONS, NO_TIME, np.int64)
+def _raw(
+    stream: int,
+    encoded: tuple[NDArray[np.uint8], NDArray[np.int64]],
+    partition: NDArray[np.int32],
+    record_time_us: NDArray[np.int64],
+) -> Raw:
+    n = len(partition)
+    offset = np.empty(n, np.int64)
+    for one in range(PARTITIONS):
+        rows = np.flatnonzero(partition == one)
+        offset[rows] = np.arange(len(rows))
+    fresh(partition, offset, np.zeros(PARTITIONS, np.int64), np.empty(n, np.bool_))
+    return Raw(
+        stream=stream,
+        payload=encoded[0],
+        start=encoded[1],
+        absent=np.zeros(n, np.bool_),
+        partition=partition,
+        offset=offset,
+        record_time_us=record_time_us + 60_000_000,
+        keys=[None] * n,
+    )
+
+
+def _first(plan: Plan, inputs: int) -> Entry:
+    none = np.full(inputs, NO_TIME, np.int64)
     return Entry(
         origin="owner",
         shard=0,
@@ -140,9 +168,9 @@ def _first(plan: Plan) -> Entry:
         seq=0,
         count=0,
         runs=b"",
-        stream=plan.scored.name,
-        topic=Topic(plan.scored.topic, None, PARTITIONS),
-        next_offset=np.zeros(PARTITIONS, np.int64),
+        streams=tuple(stream.name for stream in plan.streams),
+        topics=tuple(Topic(stream.topic, None, PARTITIONS) for stream in plan.streams),
+        next_offset=np.zeros(inputs, np.int64),
         position_us=none,
         event_us=none,
         horizon_us=NO_TIME,

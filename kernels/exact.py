@@ -16,12 +16,12 @@ _WIDE: Final = 2**54
 """From here on a quotient has a rounding bit and a sticky bit below float64's 53 bits."""
 
 
-@kernel
+@kernel(inline=True)
 def quotient(numerator: int, denominator: int) -> float:
     """Return ``numerator / denominator``, correctly rounded to float64.
 
     numerator    int64, magnitude at most 2^62
-    denominator  int64, 1 .. 2^31
+    denominator  int64, 1 .. 2^54
 
     The remainder is carried along in base 256 until the integer quotient has at least 55 bits;
     what is left of it only sets the last (sticky) bit, which is how long division is rounded.

@@ -15,17 +15,22 @@ import hashlib
 import os
 import shutil
 from contextlib import suppress
+from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Final, TypeVar, cast
+from typing import TYPE_CHECKING, Any, Final, TypeVar, cast, overload
 
 import llvmlite
 import numba
 import numpy as np
-from llvmlite import binding
+from llvmlite import binding, ir
+from numba.core import cgutils
 from numba.core import config as _config
+from numba.extending import intrinsic
 
 if TYPE_CHECKING:
     from collections.abc import Callable
+
+    from numpy.typing import NDArray
 
 # Numba sets its settings as attributes at run time, where no type checker sees them.
 _CONFIG: Final[Any] = _config
@@ -36,8 +41,18 @@ _KEPT: Final = 16
 """How many cache directories stay: this one, and a few of other versions or checked runs."""
 
 
-def kernel(function: _Function) -> _Function:
-    """Compile ``function`` when it is first called with a combination of types."""
+@overload
+def kernel(function: _Function) -> _Function: ...
+@overload
+def kernel(*, inline: bool) -> Callable[[_Function], _Function]: ...
+def kernel(function: _Function | None = None, *, inline: bool = False) -> Any:
+    """Compile ``function`` when it is first called with a combination of types.
+
+    inline  copy it into its callers: for small parts of what runs for every event, where handing
+            on arrays would cost more than the work; each copy is compiled again
+    """
+    if function is None:
+        return partial(kernel, inline=inline)
     compiled = numba.njit(  # type: ignore[call-overload]  # the stubs do not know _nrt
         # Other threads (the client's, the commit's) run while a kernel works on a batch.
         nogil=True,
@@ -50,6 +65,7 @@ def kernel(function: _Function) -> _Function:
         # Kernels allocate nothing: their callers hand them every array. So no array needs its
         # references counted, which took most of the time of small functions.
         _nrt=False,
+        forceinline=inline,
     )(function)
     if _DIRECTORY is not None and hasattr(compiled, "enable_caching"):
         before = _CONFIG.CACHE_DIR
@@ -59,6 +75,38 @@ def kernel(function: _Function) -> _Function:
         finally:
             _CONFIG.CACHE_DIR = before
     return cast("_Function", compiled)
+
+
+if _CONFIG.DISABLE_JIT:
+
+    def prefetch(array: NDArray[np.int64], row: int) -> None:
+        """Do nothing: plain Python has no use for it."""
+
+else:
+
+    @intrinsic
+    def prefetch(_context: Any, array: Any, row: Any) -> Any:
+        """Ask the processor for the cache line at ``array[row]``; it changes nothing.
+
+        array  of one or two dimensions; a row that is not there is not asked for
+        """
+
+        def generate(target: Any, builder: Any, _: Any, values: Any) -> Any:
+            made = target.make_array(array)(target, builder, values[0])
+            index = target.cast(builder, values[1], row, numba.types.intp)
+            stride = builder.extract_value(made.strides, 0)
+            start = builder.ptrtoint(made.data, index.type)
+            address = builder.add(start, builder.mul(index, stride))
+            byte = ir.IntType(8).as_pointer()
+            flag = ir.IntType(32)
+            kind = ir.FunctionType(ir.VoidType(), [byte, flag, flag, flag])
+            find: Any = cgutils.get_or_insert_function  # it has no types
+            function = find(builder.module, kind, "llvm.prefetch.p0")
+            settings = [ir.Constant(flag, value) for value in (0, 3, 1)]  # read, keep, data
+            builder.call(function, [builder.inttoptr(address, byte), *settings])
+            return target.get_dummy_value()
+
+        return numba.types.void(array, row), generate
 
 
 def cache_directory() -> Path | None:

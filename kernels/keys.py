@@ -21,32 +21,25 @@ from noskew.kernels.layout import (
     COUNTER_HEAP,
     COUNTER_KEYS,
     COUNTER_SLOTS,
-    EDGE_POSITION,
+    COUNTERS,
     END,
-    LOWEST,
     MARK_LISTED,
-    NO_TIME,
     NULL,
-    PLAN_FIELD,
-    SLOT_AS_OF,
     SLOT_FIRST,
     SLOT_HASH,
     SLOT_KEY,
-    SLOT_LAST,
     SLOT_LENGTH,
     SLOT_LIVE,
     SLOT_MARKS,
-    SLOT_NEWEST,
-    SLOT_REACHED,
 )
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-    from noskew.kernels.layout import Shape, State
+    from noskew.kernels.layout import State
 
 
-@kernel
+@kernel(inline=True)
 def hash_int(key: int) -> int:
     """Return a hash of an int64 key, 0 .. 2^62."""
     low = key & 0xFFFFFFFF
@@ -68,7 +61,7 @@ def hash_bytes(heap: NDArray[np.uint8], start: int, length: int) -> int:
 
 @kernel
 def locate(
-    shape: Shape,
+    strings: int,
     state: State,
     heap: NDArray[np.uint8],
     key: NDArray[np.int64],
@@ -82,10 +75,7 @@ def locate(
     hashes  int64[n]    written: the key's hash, -1 for a null
     found   int64[n]    written: the key's slot, -1 where it has none
     """
-    index = state.lookup
-    slots = state.slots
-    own = state.heap
-    strings = shape.strings
+    index, slots, own = state.lookup, state.slots, state.heap
     for row in range(key.shape[0]):
         if (length[row] < 0) if strings else (key[row] == NULL):
             hashes[row] = -1
@@ -98,7 +88,7 @@ def locate(
             found[row] = find(index, slots, own, strings, hashes[row], heap, key[row], length[row])
 
 
-@kernel
+@kernel(inline=True)
 def find(
     index: NDArray[np.int32],
     slots: NDArray[np.int64],
@@ -131,8 +121,7 @@ def add(
     slots: NDArray[np.int64],
     own: NDArray[np.uint8],
     counters: NDArray[np.int64],
-    edges: NDArray[np.int64],
-    extremes: NDArray[np.int64],
+    blank: NDArray[np.int64],
     strings: int,
     hashed: int,
     heap: NDArray[np.uint8],
@@ -146,7 +135,7 @@ def add(
     else:
         slot = counters[COUNTER_SLOTS]
         counters[COUNTER_SLOTS] = slot + 1
-    clear(edges, extremes, slots, slot)
+    clear(blank, slots, slot)
     slots[slot, SLOT_LIVE] = 1
     slots[slot, SLOT_HASH] = hashed
     slots[slot, SLOT_KEY] = key
@@ -163,31 +152,18 @@ def add(
 
 
 @kernel
-def clear(
-    edges: NDArray[np.int64], extremes: NDArray[np.int64], slots: NDArray[np.int64], slot: int
-) -> None:
+def clear(blank: NDArray[np.int64], slots: NDArray[np.int64], slot: int) -> None:
     """Empty a slot, except for its key and ``MARK_LISTED``; its chunks are not freed."""
     listed = slots[slot, SLOT_MARKS] & MARK_LISTED
     for field in range(SLOT_FIRST, slots.shape[1]):
-        slots[slot, field] = 0
+        slots[slot, field] = blank[field]
     slots[slot, SLOT_MARKS] = listed
-    slots[slot, SLOT_FIRST] = END
-    slots[slot, SLOT_LAST] = END
-    slots[slot, SLOT_NEWEST] = NO_TIME
-    slots[slot, SLOT_AS_OF] = NO_TIME
-    slots[slot, SLOT_REACHED] = NO_TIME
-    for edge in range(edges.shape[0]):
-        slots[slot, edges[edge, PLAN_FIELD] + EDGE_POSITION] = END
-    for extreme in range(extremes.shape[0]):
-        slots[slot, extremes[extreme, PLAN_FIELD]] = LOWEST
 
 
 @kernel
 def remove(state: State, slot: int) -> None:
     """Take a key out of the table and put its slot on the free list. Its chunks are not freed."""
-    index = state.lookup
-    slots = state.slots
-    counters = state.counters
+    index, slots, counters = state.lookup, state.slots, state.aux[COUNTERS]
     mask = index.shape[0] - 1
     hole = slots[slot, SLOT_HASH] & mask
     while index[hole] != slot:
@@ -212,7 +188,7 @@ def remove(state: State, slot: int) -> None:
 @kernel
 def rehash(state: State, index: NDArray[np.int32]) -> None:
     """Enter every live slot into ``index``, an empty (-1) table of another size."""
-    for slot in range(1, state.counters[COUNTER_SLOTS]):
+    for slot in range(1, state.aux[COUNTERS, COUNTER_SLOTS]):
         if state.slots[slot, SLOT_LIVE] == 1:
             _place(index, state.slots, slot)
 
@@ -233,7 +209,7 @@ def copy_keys(
         used += length[row]
 
 
-@kernel
+@kernel(inline=True)
 def _same(
     slots: NDArray[np.int64],
     slot: int,

@@ -1,375 +1,301 @@
-"""A batch against one table: each record is inserted, then evaluated; and the rows readers get.
+"""Work through a lane: each record is evaluated as of its time, then inserted.
 
-A late or capped record is evaluated as if it had been inserted, and is not. One call works
-through a batch in processing order and stops where a pool runs out of room; nothing is
-allocated here.
+In blocks: first every record of a block is found its words and inserted, in order; then the
+statistics are made of the words, op by op. So neither loop carries the other's registers.
 """
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
-from noskew.kernels.chunks import (
-    held_after,
+from noskew.kernels.admission import (
+    admit,
+    fits,
+    gone_at,
+    is_full,
+    look_for_split,
+    replace,
+    report_capped,
+    room_of,
+    touch,
 )
-from noskew.kernels.jit import (
-    kernel,
-)
-from noskew.kernels.keys import (
-    add,
-    find,
-    remove,
-)
+from noskew.kernels.finishing import finish
+from noskew.kernels.folds import fold
+from noskew.kernels.jit import kernel, prefetch
+from noskew.kernels.keys import add, clear, find, remove
 from noskew.kernels.layout import (
-    COUNTER_CHANGED,
-    COUNTER_CHUNKS,
-    COUNTER_FREE_CHUNK,
-    COUNTER_FREE_SLOT,
-    COUNTER_HEAP,
-    COUNTER_KEYS,
-    COUNTER_REPORTS,
-    COUNTER_SLOTS,
+    CHUNK,
+    CHUNK_SHIFT,
+    COUNTERS,
+    EDGE_POSITION,
+    EDGES,
     END,
+    EVALUATE,
     FLAG_CAPPED,
-    MARK_CAPPED,
-    MARK_CHANGED,
-    MARK_LISTED,
-    MARK_SPLIT,
-    MODE_DEAD,
-    MODE_INSERT,
-    OP_SINCE_LAST,
-    PLAN_OP_KIND,
-    PLAN_OP_NODE,
-    REPORT_CAPPED,
-    REPORT_SPLIT,
-    SLOT_COUNT,
-    SLOT_MARKS,
-    SLOT_NEWEST,
-    SLOT_PARTITION,
-    SLOT_ROW_HORIZON,
-    SLOT_ROW_SEQ,
+    INSERT,
+    NUMBER_FOLDS,
+    NUMBER_HANDLE,
+    NUMBER_PRIMARY,
+    NUMBER_STRINGS,
+    OWN,
+    PLAN_BEGIN,
+    PLAN_EDGE_FIELD,
+    PLAN_END,
+    PLAN_NUMBERS,
+    SLOT_FOLD,
+    SLOT_LAST,
+    SLOT_OLDEST,
 )
-from noskew.kernels.slabs import (
-    evict,
-    insert,
-    release,
-)
-from noskew.kernels.statistics import (
-    stand,
-    statistic,
-    valid_until,
-)
+from noskew.kernels.slabs import evict, insert, release
+from noskew.kernels.standing import find_words, stand
 
 if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
 
-    from noskew.kernels.layout import Shape, State
+    from noskew.kernels.layout import Records, State
+
+
+BLOCK: Final = 256
+"""Records of a block: their words stay in the cache."""
+ITSELF: Final = 0
+AS_OF: Final = 1
+HORIZON: Final = 2
+TARGET: Final = 3
+MEMBER: Final = 4
+OWN_VALUE: Final = 5
+ASKED: Final = 6
+"""What is kept of a block's evaluated records, one row each (see ``statistics.finish``)."""
+_CACHED: Final = 2**13
+"""Words of an array that stay in the processor's caches anyway: nothing is asked for."""
+_AHEAD: Final = 8
+_FAR_AHEAD: Final = 16
+"""How many records ahead a key's entries, and its slot, are asked for."""
 
 
 @kernel
 def advance(
-    shape: Shape,
+    plan: NDArray[np.int64],
     state: State,
+    records: Records,
     begin: int,
-    heap: NDArray[np.uint8],
-    key: NDArray[np.int64],
-    length: NDArray[np.int64],
-    hashes: NDArray[np.int64],
-    found: NDArray[np.int64],
-    time_us: NDArray[np.int64],
-    horizon_us: NDArray[np.int64],
-    mode: NDArray[np.uint8],
-    partition: NDArray[np.int32],
-    seq: int,
-    values: NDArray[np.int64],
+    homes: NDArray[np.int64],
+    words: NDArray[np.int64],
+    asked: NDArray[np.int64],
+    out: NDArray[np.float64],
     nodes: NDArray[np.float64],
     flags: NDArray[np.int32],
 ) -> int:
-    """Insert and evaluate records ``begin .. n`` in order.
+    """Take records ``begin .. m`` in order.
 
-    heap, key, length, hashes, found   the keys, as ``locate`` takes and leaves them
-    time_us, horizon_us   int64[n]     event time; horizon as of before the record
-    mode       uint8[n]                ``MODE_*``
-    partition  int32[n]
-    seq                                number of record 0
-    values     int64[columns, n]
-    nodes      float64[nodes, n]       the table's ops are written, except for dead records
-    flags      int32[n]                ``FLAG_CAPPED`` is added
+    homes   int64[handles]   slot of the open entry of each handle, 0: none; mutated
+    words, asked, out   scratch: int64[NUMBER_WORDS, BLOCK], int64[ASKED, BLOCK], float64[BLOCK]
+    nodes   float64[nodes, n]  the table's ops are written where EVALUATE, in column ``target``
+    flags   int32[n]           CAPPED and INCOMPLETE are added
 
-    Returns n, or the record before which the pools ran out of room: grow them, call again.
+    Returns m, or the record before which the pools ran out of room: grow them, call again.
     """
-    edges, columns, extremes, ops = shape.edges, shape.columns, shape.extremes, shape.ops
-    slots, chunks, entries = state.slots, state.chunks, state.entries
-    index, text, counters, reports = state.lookup, state.heap, state.counters, state.reports
-    strings, reach_us, anchored = shape.strings, shape.reach_us, shape.anchored
-    for row in range(begin, len(time_us)):
-        if mode[row] == MODE_DEAD:
+    most = len(records.time_us)
+    while begin < most:
+        room = room_of(state.slots, state.chunks, state.lookup, state.reports, state.aux)
+        end = min(begin + min(BLOCK, room), most)
+        if begin == end:
+            return begin
+        stopped, count = _take(plan, state, records, begin, end, homes, words, asked, flags)
+        finish(
+            plan, state.big, count, words, asked[ITSELF], asked[AS_OF], asked[HORIZON],
+            records.fields, asked[TARGET], asked[MEMBER], asked[OWN_VALUE], out, nodes, flags,
+        )  # fmt: skip
+        begin = stopped
+        if stopped < end:
+            return begin
+    return begin
+
+
+@kernel
+def _take(
+    plan: NDArray[np.int64],
+    state: State,
+    records: Records,
+    begin: int,
+    end: int,
+    homes: NDArray[np.int64],
+    words: NDArray[np.int64],
+    asked: NDArray[np.int64],
+    flags: NDArray[np.int32],
+) -> tuple[int, int]:
+    """Find the words of records ``begin .. end`` and insert them, in order.
+
+    Returns the record before which there was no room, else ``end``; and how many were evaluated.
+    """
+    heap, key, length, hashes = records.heap, records.key, records.length, records.hashes
+    found, partition, seq, target = records.found, records.partition, records.seq, records.target
+    fields, time_us = records.fields, records.time_us
+    numbers = plan[PLAN_NUMBERS]
+    lookup, slots, chunks, entries = state.lookup, state.slots, state.chunks, state.entries
+    values, changed, reports = state.values, state.changed, state.reports
+    aux, blank, texts = state.aux, state.blank, state.heap
+    count = 0
+    for row in range(begin, end):
+        _ask(plan, slots, chunks, entries, found, row, len(found))
+        doing = records.action[row]
+        if doing == 0:
             continue
-        as_of, horizon = time_us[row], horizon_us[row]
-        slot, own, virtual = 0, 0, 0
+        as_of, horizon, line = time_us[row], records.horizon_us[row], records.fold_us[row]
+        slot = 0
         if hashes[row] >= 0:
             slot = found[row]
             if slot < 0:
-                slot = find(index, slots, text, strings, hashes[row], heap, key[row], length[row])
-            own = int(mode[row] == MODE_INSERT)
-            if not _has_room(index, slots, chunks, text, reports, counters, strings, length[row]):
-                return row
-            if shape.primary and slot > 0:
-                _look_for_split(
-                    slots, reports, counters, slot, horizon, partition[row], seq + row, reach_us,
-                    anchored,
+                slot = find(
+                    lookup, slots, texts, numbers[NUMBER_STRINGS], hashes[row], heap, key[row],
+                    length[row],
                 )  # fmt: skip
-            if own and slot > 0 and _is_full(
-                slots, chunks, entries, slot, horizon, reach_us, shape.key_cap
-            ):  # fmt: skip
-                own = 0
-                flags[row] |= FLAG_CAPPED
-                _report_capped(slots, reports, counters, slot, partition[row], seq + row)
-            virtual = 1 - own
-            if own and slot < 0:
+            if not fits(plan, slots, texts, values, aux, slot, length[row]):
+                return row, count
+        if numbers[NUMBER_PRIMARY] and slot > 0:
+            look_for_split(plan, slots, reports, aux, slot, horizon, partition[row], seq[row])
+        if doing & INSERT and numbers[NUMBER_HANDLE] > 0:
+            replace(
+                plan, slots, chunks, entries, values, changed, aux, homes,
+                fields[numbers[NUMBER_HANDLE] - 1, row], records.old_us[row], seq[row], horizon,
+                line,
+            )  # fmt: skip
+        if doing & EVALUATE:
+            _evaluate(
+                plan, slots, chunks, entries, values, changed, aux, fields, words, slot, row, count,
+                as_of, horizon, line, seq[row],
+            )  # fmt: skip
+            asked[ITSELF, count] = row if doing & OWN and hashes[row] >= 0 else -1
+            asked[AS_OF, count] = as_of
+            asked[HORIZON, count] = horizon
+            asked[TARGET, count] = target[row]
+            count += 1
+        if doing & INSERT and hashes[row] >= 0:
+            gone_us = gone_at(plan, horizon, line)
+            if slot > 0 and is_full(plan, slots, chunks, entries, slot, gone_us):
+                report_capped(slots, reports, aux, slot, partition[row], seq[row])
+                if target[row] >= 0:
+                    flags[target[row]] |= FLAG_CAPPED
+                continue
+            if slot < 0:
                 slot = add(
-                    index, slots, text, counters, edges, extremes, strings, hashes[row],
-                    heap, key[row], length[row],
+                    lookup, slots, texts, aux[COUNTERS], blank, numbers[NUMBER_STRINGS],
+                    hashes[row], heap, key[row], length[row],
                 )  # fmt: skip
-            slot = max(slot, 0)
-        if own:
-            _admit(
-                edges, extremes, slots, chunks, counters, state.changed, slot, horizon,
-                partition[row], seq + row, reach_us, anchored,
+            _aggregate(
+                plan, slots, chunks, entries, values, changed, blank, aux, homes, fields, slot, row,
+                as_of, horizon, line, gone_us, partition[row], seq[row],
             )  # fmt: skip
-            insert(
-                edges, columns, extremes, slots, chunks, entries, counters, slot, as_of, values, row
-            )
-        _evaluate(
-            edges, columns, extremes, ops, slots, chunks, entries, state.before, slot, as_of,
-            horizon, own, virtual, values, row, nodes,
-        )  # fmt: skip
-        if own:
-            evict(
-                edges, columns, extremes, slots, chunks, entries, counters, slot, horizon, reach_us,
-                anchored,
-            )  # fmt: skip
-    return len(time_us)
+    return end, count
 
 
-@kernel
-def read_rows(
-    shape: Shape,
-    state: State,
-    which: NDArray[np.int64],
-    nothing: NDArray[np.int64],
-    until_us: NDArray[np.int64],
-    words: NDArray[np.int64],
-    reals: NDArray[np.float64],
-) -> None:
-    """Evaluate the rows of k slots at their newest entries, with their last record's horizon.
-
-    which     int64[k]         slots
-    nothing   int64[columns, 1]  not read
-    until_us  int64[k]         written: first later time at which a member enters or leaves
-    words     int64[k, width]  written: float64 patterns; an anchor is two words
-    reals     the same memory seen as float64
-    """
-    edges, columns, extremes, ops = shape.edges, shape.columns, shape.extremes, shape.ops
-    slots, chunks, entries, before = state.slots, state.chunks, state.entries, state.before
-    row_ops, windows = shape.row_ops, shape.windows
-    for row in range(which.shape[0]):
-        slot = which[row]
-        as_of = slots[slot, SLOT_NEWEST]
-        horizon = slots[slot, SLOT_ROW_HORIZON]
-        stand(
-            edges, columns, extremes, slots, chunks, entries, before, slot, as_of,
-            max(as_of, horizon),
-        )  # fmt: skip
-        word = 0
-        for at in range(row_ops.shape[0]):
-            op = row_ops[at]
-            if ops[op, PLAN_OP_KIND] == OP_SINCE_LAST:
-                words[row, word] = as_of
-                reals[row, word + 1] = 0.0
-                word += 2
-            else:
-                reals[row, word] = statistic(
-                    edges, columns, extremes, ops, slots, chunks, entries, slot, op, as_of, horizon,
-                    0, 0, nothing, 0,
-                )  # fmt: skip
-                word += 1
-        until_us[row] = valid_until(edges, windows, slots, entries, slot)
-
-
-@kernel
-def free_slots(shape: Shape, state: State, which: NDArray[np.int64]) -> None:
-    """Free keys that are gone: their chunks, their slots, their places in the hash table."""
-    for row in range(which.shape[0]):
-        release(shape.edges, shape.extremes, state.slots, state.chunks, state.counters, which[row])
-        remove(state, which[row])
-
-
-@kernel
+@kernel(inline=True)
 def _evaluate(
-    edges: NDArray[np.int64],
-    columns: NDArray[np.int64],
-    extremes: NDArray[np.int64],
-    ops: NDArray[np.int64],
+    plan: NDArray[np.int64],
     slots: NDArray[np.int64],
     chunks: NDArray[np.int64],
     entries: NDArray[np.int64],
-    before: NDArray[np.int64],
+    values: NDArray[np.int64],
+    changed: NDArray[np.int32],
+    aux: NDArray[np.int64],
+    fields: NDArray[np.int64],
+    words: NDArray[np.int64],
     slot: int,
+    row: int,
+    place: int,
     as_of_us: int,
     horizon_us: int,
-    own: int,
-    virtual: int,
-    values: NDArray[np.int64],
-    row: int,
-    nodes: NDArray[np.float64],
+    fold_us: int,
+    seq: int,
 ) -> None:
-    stand(
-        edges, columns, extremes, slots, chunks, entries, before, slot, as_of_us,
-        max(as_of_us, horizon_us),
+    """Find the words of a key as of a record; a key without a slot has an empty history."""
+    reading = max(slot, 0)
+    if plan[PLAN_NUMBERS, NUMBER_FOLDS] and slots[reading, SLOT_FOLD] < fold_us:
+        passed = fold(plan, slots, chunks, entries, aux, reading, fold_us)
+        # What a reader at the row's time finds may be another: the row is to be written.
+        if passed and slot > 0:
+            touch(slots, changed, aux, slot, horizon_us, fold_us, seq)
+    reached_us = max(as_of_us, horizon_us)
+    stand(plan, slots, chunks, entries, values, aux, reading, as_of_us, reached_us)
+    find_words(
+        plan, slots, chunks, entries, values, aux, reading, as_of_us, horizon_us, row, fields,
+        words, place,
     )  # fmt: skip
-    for op in range(ops.shape[0]):
-        nodes[ops[op, PLAN_OP_NODE], row] = statistic(
-            edges, columns, extremes, ops, slots, chunks, entries, slot, op, as_of_us, horizon_us,
-            own, virtual, values, row,
-        )  # fmt: skip
 
 
-@kernel
-def _has_room(
-    index: NDArray[np.int32],
-    slots: NDArray[np.int64],
-    chunks: NDArray[np.int64],
-    own_heap: NDArray[np.uint8],
-    reports: NDArray[np.int64],
-    counters: NDArray[np.int64],
-    strings: int,
-    length: int,
-) -> bool:
-    """Tell whether one more record fits: a chunk, a slot, a place in the table, its key."""
-    if counters[COUNTER_FREE_CHUNK] == END and counters[COUNTER_CHUNKS] >= chunks.shape[0]:
-        return False
-    if counters[COUNTER_FREE_SLOT] == END and counters[COUNTER_SLOTS] >= slots.shape[0]:
-        return False
-    if 2 * (counters[COUNTER_KEYS] + 1) > index.shape[0]:
-        return False
-    if strings and counters[COUNTER_HEAP] + length > own_heap.shape[0]:
-        return False
-    # A record makes at most one report of each kind.
-    return bool(counters[COUNTER_REPORTS] + 2 <= reports.shape[0])
-
-
-@kernel
-def _is_full(
+@kernel(inline=True)
+def _aggregate(
+    plan: NDArray[np.int64],
     slots: NDArray[np.int64],
     chunks: NDArray[np.int64],
     entries: NDArray[np.int64],
+    values: NDArray[np.int64],
+    changed: NDArray[np.int32],
+    blank: NDArray[np.int64],
+    aux: NDArray[np.int64],
+    homes: NDArray[np.int64],
+    fields: NDArray[np.int64],
     slot: int,
+    row: int,
+    as_of_us: int,
     horizon_us: int,
-    reach_us: int,
-    key_cap: int,
-) -> bool:
-    """Tell whether a key has ``key_cap`` entries above the horizon less the table's reach.
-
-    Entries below that may still be in memory; counting them would let memory decide a result.
-    """
-    if slots[slot, SLOT_COUNT] < key_cap:
-        return False
-    return held_after(slots, chunks, entries, slot, horizon_us - reach_us) >= key_cap
-
-
-@kernel
-def _is_gone(
-    slots: NDArray[np.int64], slot: int, horizon_us: int, reach_us: int, anchored: int
-) -> bool:
-    """Tell whether no record from now on can see any of a key's entries."""
-    if anchored or slots[slot, SLOT_COUNT] == 0:
-        return False
-    return bool(horizon_us >= slots[slot, SLOT_NEWEST] + reach_us)
-
-
-@kernel
-def _look_for_split(
-    slots: NDArray[np.int64],
-    reports: NDArray[np.int64],
-    counters: NDArray[np.int64],
-    slot: int,
-    horizon_us: int,
-    partition: int,
-    seq: int,
-    reach_us: int,
-    anchored: int,
-) -> None:
-    """Report once that a key, also of a late record, comes from another partition than at first."""
-    if (
-        slots[slot, SLOT_PARTITION] != partition
-        and slots[slot, SLOT_MARKS] & MARK_SPLIT == 0
-        and not _is_gone(slots, slot, horizon_us, reach_us, anchored)
-    ):
-        slots[slot, SLOT_MARKS] |= MARK_SPLIT
-        _report(reports, counters, REPORT_SPLIT, slot, slots[slot, SLOT_PARTITION], partition, seq)
-
-
-@kernel
-def _report_capped(
-    slots: NDArray[np.int64],
-    reports: NDArray[np.int64],
-    counters: NDArray[np.int64],
-    slot: int,
+    fold_us: int,
+    gone_us: int,
     partition: int,
     seq: int,
 ) -> None:
-    """Report a full key once, until something can be inserted again."""
-    if slots[slot, SLOT_MARKS] & MARK_CAPPED == 0:
-        slots[slot, SLOT_MARKS] |= MARK_CAPPED
-        _report(reports, counters, REPORT_CAPPED, slot, partition, partition, seq)
+    """Insert a record for which there is room into its key, and drop what is out of reach."""
+    numbers = plan[PLAN_NUMBERS]
+    admit(
+        plan, slots, chunks, entries, values, changed, blank, aux, slot, horizon_us, fold_us,
+        partition, seq,
+    )  # fmt: skip
+    if numbers[NUMBER_FOLDS] and slots[slot, SLOT_FOLD] < fold_us:
+        fold(plan, slots, chunks, entries, aux, slot, fold_us)
+    insert(plan, slots, chunks, entries, values, aux, slot, as_of_us, row, fields)
+    if numbers[NUMBER_HANDLE] > 0:
+        homes[fields[numbers[NUMBER_HANDLE] - 1, row]] = slot
+    if slots[slot, SLOT_OLDEST] <= gone_us:
+        evict(plan, slots, chunks, entries, values, aux, slot, gone_us)
 
 
-@kernel
-def _admit(
-    edges: NDArray[np.int64],
-    extremes: NDArray[np.int64],
+@kernel(inline=True)
+def _ask(
+    plan: NDArray[np.int64],
     slots: NDArray[np.int64],
     chunks: NDArray[np.int64],
-    counters: NDArray[np.int64],
-    changed: NDArray[np.int32],
-    slot: int,
-    horizon_us: int,
-    partition: int,
-    seq: int,
-    reach_us: int,
-    anchored: int,
+    entries: NDArray[np.int64],
+    found: NDArray[np.int64],
+    row: int,
+    count: int,
 ) -> None:
-    """Note a record in its key's slot before its entry is inserted."""
-    if _is_gone(slots, slot, horizon_us, reach_us, anchored):
-        # Gone, though not swept yet: start anew, so that the time of a sweep changes nothing.
-        release(edges, extremes, slots, chunks, counters, slot)
-    if slots[slot, SLOT_COUNT] == 0:
-        slots[slot, SLOT_PARTITION] = partition
-    slots[slot, SLOT_ROW_SEQ] = seq
-    slots[slot, SLOT_ROW_HORIZON] = horizon_us
-    if slots[slot, SLOT_MARKS] & MARK_LISTED == 0:
-        changed[counters[COUNTER_CHANGED]] = slot
-        counters[COUNTER_CHANGED] += 1
-    marks = slots[slot, SLOT_MARKS] | MARK_LISTED | MARK_CHANGED
-    slots[slot, SLOT_MARKS] = marks & ~MARK_CAPPED
+    """Ask for the memory of keys that come soon, so that the waits for many overlap."""
+    if row + _FAR_AHEAD < count and slots.shape[0] * slots.shape[1] > _CACHED:
+        soon = found[row + _FAR_AHEAD]
+        if soon > 0:
+            for line in range(0, slots.shape[1], 8):
+                prefetch(slots[soon, line:], 0)
+    if row + _AHEAD < count and entries.shape[0] * entries.shape[1] > _CACHED:
+        soon = found[row + _AHEAD]
+        if soon > 0:
+            for at in range(plan[PLAN_BEGIN, EDGES], plan[PLAN_END, EDGES]):
+                position = slots[soon, plan[at, PLAN_EDGE_FIELD] + EDGE_POSITION]
+                if position != END:
+                    prefetch(entries, position)
+                    prefetch(entries, position + 1)
+                    prefetch(chunks, position >> CHUNK_SHIFT)
+            last = slots[soon, SLOT_LAST]
+            if last != END:
+                prefetch(chunks, last)
+                prefetch(entries, (last << CHUNK_SHIFT) + CHUNK // 2)
 
 
 @kernel
-def _report(
-    reports: NDArray[np.int64],
-    counters: NDArray[np.int64],
-    kind: int,
-    slot: int,
-    first: int,
-    other: int,
-    seq: int,
-) -> None:
-    at = counters[COUNTER_REPORTS]
-    reports[at, 0] = kind
-    reports[at, 1] = slot
-    reports[at, 2] = first
-    reports[at, 3] = other
-    reports[at, 4] = seq
-    counters[COUNTER_REPORTS] = at + 1
+def free_slots(plan: NDArray[np.int64], state: State, which: NDArray[np.int64]) -> None:
+    """Free keys that are gone: their chunks, their slots, their places in the hash table."""
+    slots, chunks, entries = state.slots, state.chunks, state.entries
+    values, aux, blank = state.values, state.aux, state.blank
+    for row in range(which.shape[0]):
+        release(plan, slots, chunks, entries, values, aux, which[row])
+        clear(blank, slots, which[row])
+        remove(state, which[row])

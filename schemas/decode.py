@@ -60,7 +60,11 @@ class Reading(Protocol):
 
     @property
     def max_abs(self) -> Mapping[str, int]:
-        """Largest absolute value of each int field that is aggregated."""
+        """Largest absolute value of each int field that is aggregated, of a quantum's integers."""
+
+    @property
+    def quantum(self) -> Mapping[str, int]:
+        """Decimal places k of each float field aggregated as ``rint(x * 10**k)``."""
 
 
 @dataclass(slots=True)

@@ -33,7 +33,20 @@ AHEAD_US: Final = 300_000_000
 RECORD_TIMESTAMP: Final = "record_timestamp"
 """The availability "field" that stands for Kafka's own timestamp."""
 
+TEXT_MAX: Final = 4096
+"""Bytes of UTF-8 a text that is read may have: ids, keys and texts told apart are kept whole."""
+
 _MILLI_LIMIT: Final = 2**62 // 1000
+
+
+def quantised(column: NDArray[np.float64], power: int) -> NDArray[np.float64]:
+    """Return ``rint(x * 10**power)`` as float64[n], ties to even; NaN stays, too much is infinite.
+
+    The one rounding with which a float becomes an integer: whoever aggregates takes it from here.
+    """
+    with np.errstate(over="ignore"):
+        whole: NDArray[np.float64] = np.rint(column * float(10**power))
+    return whole
 
 
 def apply(
@@ -102,14 +115,37 @@ def _check_range(
 ) -> None:
     column = out.columns[want.name]
     if isinstance(column, Strings):
+        for i in _mark(out, bad, column.length > TEXT_MAX, Reason.RANGE):
+            size = int(column.length[i])
+            out.details[i] = f"field {want.name!r} is {size} bytes long, beyond {TEXT_MAX}"
         return
     if want.kind == "float":
         for i in _mark(out, bad, np.isinf(column), Reason.RANGE):
             out.details[i] = f"field {want.name!r} is {column[i]}: infinite"
+        if want.name in reading.quantum:
+            _check_quantum(out, bad, want.name, column.astype(np.float64), reading)
         return
     limit = reading.max_abs.get(want.name, 2**63 - 1)
     for i in _mark(out, bad, ~null & ((column > limit) | (column < -limit)), Reason.RANGE):
         out.details[i] = f"field {want.name!r} is {column[i]}, beyond max_abs {limit}"
+
+
+def _check_quantum(
+    out: Decoded,
+    bad: NDArray[np.bool_],
+    name: str,
+    column: NDArray[np.float64],
+    reading: Reading,
+) -> None:
+    power = reading.quantum[name]
+    whole = quantised(column, power)
+    limit = reading.max_abs.get(name, 2**53)
+    # NaN is a null here, and compares false.
+    for i in _mark(out, bad, np.abs(whole) > limit, Reason.RANGE):
+        out.details[i] = (
+            f"field {name!r} is {column[i]}, {whole[i]:.0f} of its quantum 1e-{power}, beyond "
+            f"max_abs {limit}"
+        )
 
 
 def _times(out: Decoded, reading: Reading, record_time_us: NDArray[np.int64]) -> None:

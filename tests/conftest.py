@@ -10,11 +10,12 @@ from typing import TYPE_CHECKING, Final
 
 import hypothesis
 import pytest
-
-from noskew.infra import stack as stacks
+from stacked import stacked
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
+
+    from noskew.infra.stack import Stack
 
 # The first call of a kernel compiles, so no example has a deadline. A machine that checks every
 # change wants the same answer twice; a person wants new examples.
@@ -33,20 +34,13 @@ def pytest_configure(config: pytest.Config) -> None:
 
 
 @pytest.fixture(scope="session")
-def stack(tmp_path_factory: pytest.TempPathFactory) -> Iterator[stacks.Stack]:
+def stack(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stack]:
     """Real Kafka, Redis and registry on free ports, started once for the whole run.
 
     A test that stops or pauses a server brings it back.
     """
-    directory = tmp_path_factory.mktemp("stack")
-    try:
-        started = stacks.up(directory, ports="free")
-    except stacks.MavenMissingError as missing:
-        pytest.skip(str(missing))
-    try:
+    with stacked(tmp_path_factory.mktemp("stack")) as started:
         yield started
-    finally:
-        stacks.down(directory)
 
 
 @pytest.fixture

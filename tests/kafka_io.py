@@ -94,7 +94,8 @@ def send(stack: Stack, topic: str, sent: Iterable[Record]) -> None:
             headers=record.headers,
             on_delivery=lambda error, _: failed.append(error),
         )
-    assert producer.flush(30) == 0, f"{topic} did not take the records within 30 s"
+    # Longer than the longest outage that a test makes.
+    assert producer.flush(60) == 0, f"{topic} did not take the records within 60 s"
     assert not failed, failed[0]
 
 

@@ -98,6 +98,7 @@ payments = Stream(
 card = payments.by("customer_id")
 terminal = payments.by("terminal_id")
 amount = payments.column("amount_cents")
+{labels}
 
 pipeline = Pipeline(
     name={name!r},
@@ -109,9 +110,20 @@ pipeline = Pipeline(
 """
 
 
+LABELS: Final = """\
+labels = Stream(
+    "labels", topic={topic!r}, schema="label.avsc", id="transaction_id", key="customer_id",
+    time="event_time", available="labelled_at", {stream}
+)
+"""
+
+
 @dataclass(frozen=True)
 class Live:
-    """One pipeline on one stack. ``flags`` are settings that each of its runs is given."""
+    """One pipeline on one stack. ``flags`` are settings that each of its runs is given.
+
+    labels   the topic of its second stream, "" where it has none
+    """
 
     stack: Stack
     folder: Path
@@ -120,6 +132,7 @@ class Live:
     definition: Path
     flags: dict[str, Any]
     partitions: int
+    labels: str = ""
 
     @classmethod
     def make(
@@ -131,6 +144,8 @@ class Live:
         partitions: int = PARTITIONS,
         features: str = FEATURES,
         stream: str = "",
+        labels: str | None = None,
+        label_partitions: int = PARTITIONS,
         model: str = "",
         topic: bool = True,
         **flags: Any,
@@ -139,15 +154,23 @@ class Live:
 
         features  lines of the list, over ``payments``, ``card``, ``terminal`` and ``amount``
         stream    more arguments of Stream, such as 'allowed_lateness="2h"'
+        labels    more arguments of a second stream ``labels`` (label.avsc); None: there is none
         model     'model=Model("...")'; empty: features only
         topic     False: do not make the topic
         flags     settings, as ``noskew.dataflows.settings`` names them; "none" switches one off
         """
         folder.mkdir(parents=True, exist_ok=True)
         definition = folder / f"{name}.py"
+        label_topic = "" if labels is None else f"{name}.labels"
+        second = "" if labels is None else LABELS.format(topic=label_topic, stream=labels)
         definition.write_text(
             DEFINITION.format(
-                name=name, topic=f"{name}.in", features=features, stream=stream, model=model
+                name=name,
+                topic=f"{name}.in",
+                features=features,
+                stream=stream,
+                labels=second,
+                model=model,
             )
         )
         made = {
@@ -158,8 +181,11 @@ class Live:
             **flags,
         }
         if topic:
-            Admin.connect(stack.brokers).ensure(f"{name}.in", partitions, TOPIC_CONFIG)
-        return cls(stack, folder, name, f"{name}.in", definition, made, partitions)
+            admin = Admin.connect(stack.brokers)
+            admin.ensure(f"{name}.in", partitions, TOPIC_CONFIG)
+            if label_topic:
+                admin.ensure(label_topic, label_partitions, TOPIC_CONFIG)
+        return cls(stack, folder, name, f"{name}.in", definition, made, partitions, label_topic)
 
     @property
     def pipeline(self) -> Pipeline:
@@ -181,6 +207,10 @@ class Live:
         """Return the id of the topic's schema, registered if it is not."""
         return register(self.stack.registry, self.topic, "transaction")
 
+    def label_schema_id(self) -> int:
+        """Return the id of the labels' schema, registered if it is not."""
+        return register(self.stack.registry, self.labels, "label")
+
     def produce(self, events: Sequence[Event], *, times_ms: Sequence[int] | None = None) -> None:
         """Send payments in the order given, each to its partition, and wait until they are in.
 
@@ -191,6 +221,10 @@ class Live:
     def send(self, sent: Iterable[Record]) -> None:
         """Send any bytes."""
         send(self.stack, self.topic, sent)
+
+    def send_labels(self, sent: Iterable[Record]) -> None:
+        """Send any bytes to the labels' topic."""
+        send(self.stack, self.labels, sent)
 
     # -- running -------------------------------------------------------------------------------
 
@@ -221,11 +255,14 @@ class Live:
         return [Entry.decode(value) for value in read_values(self.stack.brokers, self._journal)]
 
     def taken(self) -> list[tuple[int, int]]:
-        """Return (partition, offset) of every record in the order that the journal says."""
+        """Return (input, offset) of every record in the order that the journal says.
+
+        The inputs are the partitions of the payments, then those of the labels.
+        """
         return [
-            (partition, offset)
+            (source, offset)
             for one in runs(self.journal())
-            for partition, first, following, count in zip(
+            for source, first, following, count in zip(
                 *(column.tolist() for column in one.columns), strict=True
             )
             for offset in _whole(first, following, count)

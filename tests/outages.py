@@ -17,8 +17,8 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Final, Self
 
 from definitions import meaning_of
-from meaning import Event
-from naive import Naive, Row, bits
+from meaning import Event, bits
+from naive import Naive, Row
 from strategies import SECOND, START_US
 from waiting import until
 
@@ -242,7 +242,7 @@ def assert_each_scored_once(own: Live, events: Sequence[Event]) -> None:
 
 def answers(own: Live, events: Sequence[Event]) -> tuple[Naive, dict[Place, Answer]]:
     """Return what ``naive`` says of every record in the order the journal has."""
-    naive = Naive(meaning_of(own.pipeline), own.partitions)
+    naive = Naive(meaning_of(own.pipeline), [own.partitions])
     places = {(event.partition, event.offset): event for event in events}
     return naive, {place: naive.process(places[place]) for place in own.taken()}
 

@@ -22,6 +22,24 @@ if TYPE_CHECKING:
 T0 = 1_700_000_000_000_000
 
 
+def payment(**more: Any) -> dict[str, Any]:
+    """A payment as ``transaction.avsc`` has it."""
+    return {
+        "transaction_id": 1,
+        "event_time": T0,
+        "customer_id": 5,
+        "terminal_id": 7,
+        "amount_cents": 1234,
+        "currency": "EUR",
+        "entry_mode": "CHIP",
+        "merchant_category": 5411,
+        "country": "DE",
+        "card_present": True,
+        "channel": "pos",
+        **more,
+    }
+
+
 @dataclass
 class Dictionary:
     """Ids to schemas; ids in ``away`` get no answer."""
@@ -50,6 +68,7 @@ class Wants:
     available: str = "event_time"
     nullable: frozenset[str] = frozenset()
     max_abs: dict[str, int] = field(default_factory=dict)
+    quantum: dict[str, int] = field(default_factory=dict)
 
 
 def record(*fields: tuple[Any, ...], name: str = "T", **more: Any) -> dict[str, Any]:

@@ -1,4 +1,4 @@
-"""The same job as card_fraud.py in plain-Python Bytewax, well written by hand: the thing to beat.
+"""The same job as payments.py in plain-Python Bytewax, well written by hand: the thing to beat.
 
 Everything noskew does for a score is done here, event by event: merge of the partitions in order of
 time, fastavro to a dictionary, dictionaries of window states, LightGBM in batches, ``score.avsc``

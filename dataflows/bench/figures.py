@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
-COSTS: Final = ("µs/event", "µs/record", "µs/row", "MB")
+COSTS: Final = ("µs/event", "µs/record", "µs/row", "MB", "s")
 """Units of which less is better; of all others more is."""
 
 

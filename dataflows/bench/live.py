@@ -19,6 +19,7 @@ from noskew.dataflows.bench import baseline
 from noskew.dataflows.bench.figures import Figure, WrongResultError, same, same_bits
 from noskew.dataflows.bench.material import DEFINITION
 from noskew.dataflows.bench.meter import cpu, measured, noskew
+from noskew.dataflows.core.journal import Topic
 from noskew.dataflows.errors import UsageError
 from noskew.dataflows.kafka.reader import Reader
 from noskew.dataflows.kafka.topics import Admin
@@ -181,16 +182,17 @@ def _but_digest(value: bytes, fingerprint: bytes) -> bytes:
 
 def _values(brokers: str, topic: str, counts: list[int] | None) -> list[list[bytes]]:
     """Return the values of each partition of a topic: the first ``counts`` of each, or all."""
-    reader = Reader(brokers, topic, 0, np.zeros(PARTITIONS, np.int64), group="bench")
+    start = np.zeros(PARTITIONS, np.int64)
+    reader = Reader(brokers, [Topic(topic, None, PARTITIONS)], start, group="bench")
     found: list[list[bytes]] = [[] for _ in range(PARTITIONS)]
     full = np.zeros(PARTITIONS, np.bool_)
     try:
         while not full.all():
             read = reader.read()
-            for place in range(len(read.raw)):
-                partition = int(read.raw.partition[place])
+            (raw,) = read.raws
+            for place, partition in enumerate(raw.partition.tolist()):
                 if counts is None or len(found[partition]) < counts[partition]:
-                    found[partition].append(read.raw.value(place))
+                    found[partition].append(raw.value(place))
             full |= read.ended
             if counts is not None:
                 full |= np.array(

@@ -40,7 +40,7 @@ LATENESS: Final = pa.scalar(7 * 86_400_000_000, pa.duration("us"))
 """After how long a payment's label is taken as known, where the input does not say."""
 
 TRAINED_ON: Final = 200_000
-DEFINITION: Final = Path(__file__).parents[1] / "card_fraud.py"
+DEFINITION: Final = Path(__file__).with_name("payments.py")
 
 
 @dataclass
@@ -66,7 +66,7 @@ class Material:
 
     @cached_property
     def plan(self) -> Plan:
-        """Return the plan of card_fraud.py."""
+        """Return the plan of payments.py."""
         return compile_plan(load(DEFINITION))
 
     @cached_property

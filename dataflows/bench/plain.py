@@ -1,12 +1,13 @@
 """Windows in plain Python, written by hand and well: what the kernels are measured against.
 
-Lists and positions per key, totals as integers, minima and maxima as monotonic deques. Events must
-come in order of time: an event before the newest one is beyond what this can do.
+Lists and positions per key, totals as integers, minima and maxima as monotonic deques. Payments
+must come in order of time: one before the newest is beyond what these can do. Labels need not.
 """
 
 from __future__ import annotations
 
 import math
+from bisect import bisect_left, bisect_right
 from collections import deque
 from typing import TYPE_CHECKING, Final
 
@@ -22,6 +23,8 @@ _TRIM: Final = 512
 
 NO_TERMINAL: Final[tuple[float, ...]] = (0, 0, 0, 0, math.nan, math.nan, math.nan)
 """What ``Terminal.add`` returns of an empty history."""
+NO_LABELS: Final[tuple[float, ...]] = (0, 0, 0)
+"""What ``Labels.read`` returns of an empty history."""
 
 
 class Windows:
@@ -74,8 +77,32 @@ class Windows:
         return counts + sums + means + maxima
 
 
+class Unordered:
+    """As ``Windows``, for events in any order: exact, and slow where a window holds much."""
+
+    __slots__ = ("times", "values", "widths_us")
+
+    def __init__(self, widths_us: Sequence[int]) -> None:
+        self.widths_us = widths_us
+        self.times: list[int] = []
+        self.values: list[int] = []
+
+    def add(self, time_us: int, value: int) -> list[float]:
+        """Add an event; return all counts, then all sums, means and maxima."""
+        at = bisect_right(self.times, time_us)
+        self.times.insert(at, time_us)
+        self.values.insert(at, value)
+        members = [
+            self.values[bisect_right(self.times, time_us - width_us) : at + 1]
+            for width_us in self.widths_us
+        ]
+        counts, sums = list(map(len, members)), list(map(sum, members))
+        means = [total / count for total, count in zip(sums, counts, strict=True)]
+        return [*counts, *sums, *means, *map(max, members)]
+
+
 class Customer:
-    """One customer of card_fraud.py."""
+    """One customer of payments.py."""
 
     __slots__ = (
         "amounts", "day", "day_sum", "hour", "least", "month", "month_sum", "most", "times",
@@ -138,7 +165,7 @@ class Customer:
 
 
 class Terminal:
-    """One terminal of card_fraud.py. Windows with a delay end a week ago: at ``entered``."""
+    """One terminal of payments.py. Windows with a delay end a week ago: at ``entered``."""
 
     __slots__ = (
         "amounts", "day", "day_sum", "delayed_day", "delayed_month", "delayed_sum",
@@ -205,3 +232,82 @@ class Terminal:
         self.delayed_day, self.delayed_week, self.delayed_month = first, second, third
         self.day_sum, self.delayed_sum = day_sum, delayed_sum
         return found
+
+
+class Labels:
+    """What became known of the payments at one terminal, by the payments' times."""
+
+    __slots__ = ("frauds", "payments", "times")
+
+    def __init__(self) -> None:
+        self.times: list[int] = []
+        self.payments: list[int] = []
+        self.frauds: list[int] = []
+
+    def add(self, time_us: int, payment: int, fraud: int) -> None:
+        """Put a label in its place, or in that of an earlier one of the same payment."""
+        times = self.times
+        at, size = bisect_left(times, time_us), len(times)
+        while at < size and times[at] == time_us:
+            if self.payments[at] == payment:
+                self.frauds[at] = fraud
+                return
+            at += 1
+        times.insert(at, time_us)
+        self.payments.insert(at, payment)
+        self.frauds.insert(at, fraud)
+
+    def read(self, now: int) -> tuple[float, ...]:
+        """Return the frauds of 1, 7 and 30 days that ended a week ago."""
+        times, frauds = self.times, self.frauds
+        end = bisect_right(times, now - WEEK)
+        day = bisect_right(times, now - WEEK - DAY, 0, end)
+        week = bisect_right(times, now - WEEK - WEEK, 0, day)
+        month = bisect_right(times, now - WEEK - MONTH, 0, week)
+        of_day = sum(frauds[day:end])
+        of_week = of_day + sum(frauds[week:day])
+        of_month = of_week + sum(frauds[month:week])
+        if month > _TRIM:
+            del times[:month], frauds[:month], self.payments[:month]
+        return of_day, of_week, of_month
+
+
+class CardFraud:
+    """All keys of the reference definition, payments and labels."""
+
+    __slots__ = ("customers", "labels", "terminals")
+
+    def __init__(self) -> None:
+        self.customers: dict[int, Customer] = {}
+        self.terminals: dict[int, Terminal] = {}
+        self.labels: dict[int, Labels] = {}
+
+    def payment(self, now: int, customer: int, terminal: int | None, cents: int) -> list[float]:
+        """Add a payment; return its vector."""
+        one = self.customers.get(customer)
+        if one is None:
+            one = self.customers[customer] = Customer()
+        card = one.add(now, cents)
+        place, known = NO_TERMINAL, NO_LABELS
+        if terminal is not None:
+            other = self.terminals.get(terminal)
+            if other is None:
+                other = self.terminals[terminal] = Terminal()
+            place = other.add(now, cents)
+            labels = self.labels.get(terminal)
+            if labels is not None:
+                known = labels.read(now)
+        ratio = cents / card[7] if card[7] else math.nan
+        return [
+            cents, now // HOUR % 24, (now // DAY + 3) % 7,
+            *card[:10], ratio, card[10], *place, *known,
+        ]  # fmt: skip
+
+    def label(self, now: int, terminal: int | None, payment: int, fraud: int) -> None:
+        """Take note of a label, which speaks of a payment at ``now``."""
+        if terminal is None:
+            return
+        labels = self.labels.get(terminal)
+        if labels is None:
+            labels = self.labels[terminal] = Labels()
+        labels.add(now, payment, fraud)

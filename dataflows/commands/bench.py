@@ -11,7 +11,18 @@ from typing import TYPE_CHECKING, Any, Final
 
 from rich.table import Table
 
-from noskew.dataflows.bench import decode, history, kernel, live, machine, score
+from noskew.dataflows.bench import (
+    decode,
+    history,
+    kernel,
+    labels,
+    live,
+    machine,
+    memory,
+    reference,
+    score,
+    start,
+)
 from noskew.dataflows.bench.figures import cells, headline
 from noskew.dataflows.bench.material import Material
 from noskew.dataflows.errors import UsageError
@@ -23,9 +34,12 @@ if TYPE_CHECKING:
 
     from noskew.dataflows.bench.figures import Figure
 
-KEYS: Final = (10_000, 100_000)
-KERNEL_EVENTS: Final = 2_000_000
-KERNEL_SAMPLE: Final = 1_000_000
+KERNELS: Final = ((10_000, 2_000_000), (100_000, 2_000_000), (1_000_000, 8_000_000))
+"""Keys, and events of them."""
+KERNEL_SAMPLE: Final = 500_000
+DISORDER: Final = (100, 1_000_000)
+"""Keys, and events of them out of order."""
+LABELS: Final = 500_000
 DECODED: Final = 200_000
 SCORED: Final = 16_384
 
@@ -40,8 +54,9 @@ NOTES: Final = (
         "the journal; its scores, vectors included, equal ours byte for byte. n: ours / its."
     ),
     (
-        "Kernels, decoding and scoring: CPU time of one thread, the best of three; the plain "
-        "windows ran once."
+        "Kernels, the reference definition, decoding and scoring: CPU time of one thread, the best "
+        "of three; labels, and what stands beside kernels and definition, ran once, DuckDB in one "
+        "thread."
     ),
 )
 
@@ -57,7 +72,7 @@ def bench(
 
     given   a Parquet file of payments with ``is_fraud``; None: the simulator's own
     events  how many payments at most; the micro-benchmarks are cut to it as well
-    only    one part: live, kernel, decode, score, replay, simulate
+    only    one part: a name of PARTS
 
     Raises WrongResultError (exit code 1) where results differ: then no speed is reported.
     UsageError for an unknown part, an unfit file, or servers that cannot be had.
@@ -78,7 +93,7 @@ def bench(
         for name in PARTS if only is None else (only,):
             say(f"{name}:")
             found += PARTS[name](material)
-        is_used = only not in {"kernel", "decode"}
+        is_used = only not in {"kernel", "reference", "memory", "start", "decode"}
         return {
             "machine": described,
             "input": material.name if is_used else "made by the benchmark",
@@ -115,8 +130,24 @@ def _size(material: Material, most: int) -> int:
 
 
 def _kernel(material: Material) -> Iterator[Figure]:
-    for keys in KEYS:
-        yield kernel.measure(_size(material, KERNEL_EVENTS), _size(material, KERNEL_SAMPLE), keys)
+    for keys, events in KERNELS:
+        size = _size(material, events)
+        yield from kernel.measure(size, _size(material, KERNEL_SAMPLE), keys)
+    keys, events = DISORDER
+    yield from kernel.disorder(_size(material, events), keys)
+    size = _size(material, LABELS)
+    yield from labels.measure(size, min(labels.HELD, size))
+
+
+def _reference(material: Material) -> Iterator[Figure]:
+    payments = _size(material, reference.PAYMENTS)
+    sample = _size(material, reference.SAMPLE)
+    yield from reference.measure(material.folder, payments, sample)
+
+
+def _memory(material: Material) -> Iterator[Figure]:
+    events = _size(material, memory.EVENTS)
+    yield from memory.measure(min(memory.KEYS, events), events)
 
 
 def _decode(material: Material) -> Iterator[Figure]:
@@ -131,6 +162,9 @@ def _score(material: Material) -> Iterator[Figure]:
 PARTS: Final[Mapping[str, Callable[[Material], Iterator[Figure]]]] = {
     "live": live.measure,
     "kernel": _kernel,
+    "reference": _reference,
+    "memory": _memory,
+    "start": lambda _: start.measure(),
     "decode": _decode,
     "score": _score,
     "replay": history.replay,

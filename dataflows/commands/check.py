@@ -1,53 +1,58 @@
-"""``noskew check``: what a definition means, before anything runs. Asks no server."""
+"""``noskew check``: what a definition means and takes, before anything runs. Asks no server."""
 
 from __future__ import annotations
 
 from dataclasses import asdict, dataclass
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any
 
-from rich import box
-from rich.table import Table
-from rich.text import Text
-
-from noskew.dataflows.definition import sizes
+from noskew.dataflows.commands.capacity import DoesNotFitError, capacity, span
+from noskew.dataflows.core import sizes
 from noskew.dataflows.definition.compile import compile_plan
+from noskew.dataflows.definition.condition import comparisons
 from noskew.dataflows.definition.durations import show
 from noskew.dataflows.definition.expression import Statistic, describe, leaves
 from noskew.dataflows.definition.load import load
-from noskew.dataflows.definition.plan import Row
-from noskew.dataflows.store import rows
-from noskew.kernels.layout import CHUNK
+from noskew.dataflows.definition.plan import RECORD_TIMESTAMP, Row
+from noskew.dataflows.errors import UsageError
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
     from pathlib import Path
 
-    from rich.console import Console
-
-    from noskew.dataflows.definition.plan import Plan, TablePlan
-    from noskew.dataflows.definition.stream import Pipeline
+    from noskew.dataflows.commands.capacity import CapacityReport
+    from noskew.dataflows.definition.plan import Plan, StreamPlan, TablePlan
+    from noskew.dataflows.definition.stream import Pipeline, Stream
 
 
 @dataclass(frozen=True, slots=True)
 class FeatureReport:
-    """One feature: what it is, of which entities, and whether other partitions take part."""
+    """One feature: what it is, of which entities, and whether others take part.
+
+    streams, entities  those its statistics are kept by, in pairs; none for row functions
+    ordered            other partitions or streams take part; False: local
+    bytes_per_key      of state, if it were alone: features share what they can
+    """
 
     name: str
     what: str
+    streams: tuple[str, ...]
     entities: tuple[str, ...]
     ordered: bool
+    bytes_per_key: int
 
 
 @dataclass(frozen=True, slots=True)
-class EntityReport:
-    """One entity's state.
+class TableReport:
+    """State kept by one entity of one stream.
 
+    held_for         how long an event is held: as long as anything can reach it
     bytes_per_key    without entries (and without the text of string keys)
-    bytes_per_entry  per event held: as long as any window, and the horizon, can reach it
+    bytes_per_entry  per event held
     bytes_per_chunk  memory is taken in chunks of ``entries_per_chunk``, at least one per key
-    row_bytes        a row in Redis, without its key
-    held_for         how long an event is held at least: max(delay + over)
+    row_bytes        the entity's row in Redis, without its key: of all its tables together
     """
 
+    stream: str
     entity: str
     key_type: str
     primary: bool
@@ -70,13 +75,15 @@ class FieldReport:
     roles: tuple[str, ...]
     null: str
     max_abs: int | None
+    quantum: str | None
 
 
 @dataclass(frozen=True, slots=True)
 class StreamReport:
-    """The scored stream's settings."""
+    """One stream's settings; ``dedupe`` is None where duplicates are not looked for."""
 
     name: str
+    scored: bool
     topic: str
     schema: str
     id: str
@@ -85,150 +92,113 @@ class StreamReport:
     available: str
     allowed_lateness: str
     max_skew: str
+    dedupe: str | None
+    revise: bool
     fields: tuple[FieldReport, ...]
 
 
 @dataclass(frozen=True, slots=True)
 class CheckReport:
-    """All that ``check`` finds."""
+    """All that ``check`` finds; ``capacity`` is None unless rates are given."""
 
     definition: str
     pipeline: str
     model: str | None
+    semantics: str
     fingerprint: str
-    stream: StreamReport
+    streams: tuple[StreamReport, ...]
     features: tuple[FeatureReport, ...]
-    entities: tuple[EntityReport, ...]
+    tables: tuple[TableReport, ...]
+    capacity: CapacityReport | None
 
     def to_json(self) -> dict[str, Any]:
         """Return the report as JSON values."""
         return asdict(self)
 
+    def require_fit(self) -> None:
+        """Raise DoesNotFitError if rates were given and the pipeline takes too much memory."""
+        if self.capacity is not None and self.capacity.advice is not None:
+            raise DoesNotFitError(self.capacity.advice)
 
-def check(definition: Path) -> CheckReport:
-    """Load and compile a definition; raises DefinitionError, saying what to write instead."""
+
+def check(
+    definition: Path,
+    *,
+    at: Sequence[str] = (),
+    keys: Sequence[str] = (),
+    memory: str | None = None,
+) -> CheckReport:
+    """Load and compile a definition, and predict what it takes at rates (see ``capacity``).
+
+    Raises DefinitionError, saying what to write instead; UsageError for rates, keys or a size that
+    cannot be read. That it does not fit is for ``require_fit``.
+    """
+    if (keys or memory is not None) and not at:
+        message = "--keys and --memory are for --at: give the rate of the scored stream too"
+        raise UsageError(message)
     pipeline = load(definition)
     plan = compile_plan(pipeline)
     return CheckReport(
         definition=str(definition),
         pipeline=plan.name,
         model=plan.model,
+        semantics=pipeline.semantics,
         fingerprint=plan.fingerprint.hex(),
-        stream=_stream(pipeline, plan),
-        features=tuple(
-            FeatureReport(
-                name=feature.name,
-                what=describe(feature.expression),
-                entities=tuple(
-                    dict.fromkeys(
-                        leaf.entity
-                        for leaf in leaves(feature.expression)
-                        if isinstance(leaf, Statistic)
-                    )
-                ),
-                ordered=ordered,
-            )
-            for feature, ordered in zip(pipeline.features, plan.ordered, strict=True)
+        streams=tuple(
+            _stream(stream, streamed, plan)
+            for stream, streamed in zip(pipeline.streams, plan.streams, strict=True)
         ),
-        entities=tuple(_entity(table, plan) for table in plan.tables),
+        features=_features(pipeline, plan),
+        tables=tuple(_table(table, plan) for table in plan.tables),
+        capacity=capacity(plan, at, keys, memory) if at else None,
     )
 
 
-def render(report: CheckReport, console: Console) -> None:
-    """Print the report for a person; where that is no terminal, lines are as long as needed."""
-    if not console.is_terminal:
-        console.width = _WIDE  # names must stay whole: they are searched for
-    count = len(report.features)
-    model = report.model or "none (features only)"
-    console.print(Text(f"{report.definition}: pipeline {report.pipeline}, {count} features"))
-    for table in (_features(report), _entities(report), _fields(report.stream)):
-        console.print(table)
-    stream = report.stream
-    for name, value in (
-        ("stream", f"{stream.name}, topic {stream.topic}, schema {stream.schema}"),
-        ("order", f"{stream.available} says when a record is known; {stream.id} identifies it"),
-        ("lateness", f"allowed {stream.allowed_lateness}, skew of partitions {stream.max_skew}"),
-        ("model", model),
-        ("fingerprint", report.fingerprint),
-    ):
-        console.print(Text(f"  {name:12}{value}"), soft_wrap=True)
-    console.print(Text(_LEGEND.format(key=stream.key, entries=CHUNK)), soft_wrap=True)
-
-
-_WIDE: Final = 1_000
-
-_LEGEND: Final = (
-    "\nlocal: a function of one partition's records. ordered: other partitions take part; equal to "
-    "the bit in the same processing order, which the journal keeps.\n"
-    "Bytes per key are state without entries; entries come in chunks of {entries} and are held "
-    "while a window or a late event can reach them.\n"
-    "{key} is the topic's key: each of its values must live in one partition."
-)
-
-
-def _features(report: CheckReport) -> Table:
-    table = _table("#", ("feature", "what", "order", "entity"))
-    for place, one in enumerate(report.features):
-        table.add_row(
-            str(place),
-            one.name,
-            one.what,
-            "ordered" if one.ordered else "local",
-            ", ".join(one.entities) or "-",
+def _features(pipeline: Pipeline, plan: Plan) -> tuple[FeatureReport, ...]:
+    found = []
+    taken = zip(pipeline.features, plan.ordered, sizes.feature_bytes(plan), strict=True)
+    for feature, ordered, bytes_per_key in taken:
+        kept = dict.fromkeys(
+            (leaf.stream.name, leaf.entity)
+            for leaf in leaves(feature.expression)
+            if isinstance(leaf, Statistic)
         )
-    return table
-
-
-def _entities(report: CheckReport) -> Table:
-    table = _table("entity", ("key", "held for", "bytes/key", "bytes/entry", "Redis row"), right=2)
-    for one in report.entities:
-        table.add_row(
-            one.entity,
-            f"{one.key_type}, primary" if one.primary else one.key_type,
-            one.held_for,
-            f"{one.bytes_per_key:,} + chunks of {one.bytes_per_chunk:,}",
-            f"{one.bytes_per_entry:,}",
-            f"{one.row_bytes:,}",
+        found.append(
+            FeatureReport(
+                name=feature.name,
+                what=describe(feature.expression),
+                streams=tuple(stream for stream, _ in kept),
+                entities=tuple(entity for _, entity in kept),
+                ordered=ordered,
+                bytes_per_key=bytes_per_key,
+            )
         )
-    return table
+    return tuple(found)
 
 
-def _fields(stream: StreamReport) -> Table:
-    table = _table("field", ("type", "read as", "null", "max_abs"))
-    for one in stream.fields:
-        limit = "" if one.max_abs is None else f"{one.max_abs:,}"
-        table.add_row(one.name, one.type, ", ".join(one.roles), one.null, limit)
-    return table
-
-
-def _table(first: str, others: tuple[str, ...], right: int | None = None) -> Table:
-    table = Table(box=box.SIMPLE_HEAD, pad_edge=False, show_edge=False)
-    for place, heading in enumerate((first, *others)):
-        at_right = right is not None and place >= right
-        table.add_column(heading, justify="right" if at_right else "left", overflow="fold")
-    return table
-
-
-def _entity(table: TablePlan, plan: Plan) -> EntityReport:
-    return EntityReport(
+def _table(table: TablePlan, plan: Plan) -> TableReport:
+    stream = plan.streams[table.stream]
+    rows = sizes.row_bytes(table, stream)
+    return TableReport(
+        stream=stream.name,
         entity=table.entity,
         key_type=table.key_type,
         primary=table.primary,
         features=len(table.row_names),
-        columns=table.columns,
-        held_for="newest" if table.reach_us == 0 else show(table.reach_us),
-        bytes_per_key=sizes.bytes_per_key(table, plan.scored.nullable),
-        bytes_per_entry=sizes.bytes_per_entry(table),
-        bytes_per_chunk=sizes.bytes_per_chunk(table),
-        entries_per_chunk=CHUNK,
-        row_bytes=rows.dtype(rows.width(table)).itemsize,
+        columns=tuple(column.field for column in table.columns),
+        held_for=span(sizes.held_us(plan, table)),
+        bytes_per_key=rows.key,
+        bytes_per_entry=rows.entry,
+        bytes_per_chunk=rows.chunk,
+        entries_per_chunk=rows.entries,
+        row_bytes=sizes.redis_bytes(plan, table.entity),
     )
 
 
-def _stream(pipeline: Pipeline, plan: Plan) -> StreamReport:
-    stream = pipeline.score
+def _stream(stream: Stream, streamed: StreamPlan, plan: Plan) -> StreamReport:
     return StreamReport(
         name=stream.name,
+        scored=streamed.place == 0,
         topic=stream.topic,
         schema=stream.record.origin,
         id=stream.id,
@@ -237,36 +207,45 @@ def _stream(pipeline: Pipeline, plan: Plan) -> StreamReport:
         available=stream.available,
         allowed_lateness=show(stream.allowed_lateness_us),
         max_skew=show(stream.max_skew_us),
-        fields=tuple(_field(name, pipeline, plan) for name in plan.scored.fields),
+        dedupe=show(stream.dedupe_us) if stream.dedupe_us else None,
+        revise=stream.revise,
+        fields=tuple(_field(name, stream, streamed, plan) for name in streamed.fields),
     )
 
 
-def _field(name: str, pipeline: Pipeline, plan: Plan) -> FieldReport:
-    stream, scored = pipeline.score, plan.scored
-    entities = {table.entity for table in plan.tables}
-    aggregated = {column for table in plan.tables for column in table.columns}
-    read = {node.field for node in plan.rows if node.op is Row.COLUMN}
-    timed = {stream.time, stream.available}
+def _field(name: str, stream: Stream, streamed: StreamPlan, plan: Plan) -> FieldReport:
+    scored = streamed.place == 0
+    # The scored stream's field is read by the tables of other streams too: as of whom.
+    tables = [table for table in plan.tables if scored or table.stream == streamed.place]
+    own = [table for table in tables if table.stream == streamed.place]
+    entities = {table.entity for table in tables}
+    compared = {one.field for table in own for where in table.filters for one in comparisons(where)}
+    read = {node.field for node in plan.rows if scored and node.op is Row.COLUMN}
+    timed = {stream.time, stream.available} - {RECORD_TIMESTAMP}
     roles = {
         "id": name == stream.id,
         "key": name == stream.key,
         "time": name == stream.time,
         "available": name == stream.available != stream.time,
         "entity": name in entities,
-        "aggregated": name in aggregated,
+        "aggregated": any(column.field == name for table in own for column in table.columns),
+        "where": name in compared,
         "column": name in read,
     }
-    if name == stream.id or name in timed or name not in scored.nullable:
+    nullable = name in streamed.nullable or streamed.fields[name] == "float"  # NaN is a null
+    if name == stream.id or name in timed or not nullable:
         null = "dead letter"
     elif name in entities:
         null = "empty history"
     else:
-        uses = (("skipped", "aggregated"), ("NaN", "column"))
+        uses = (("skipped", "aggregated"), ("false", "where"), ("NaN", "column"))
         null = ", ".join(text for text, role in uses if roles[role])
+    power = streamed.quantum.get(name)
     return FieldReport(
         name=name,
         type=stream.record.fields[name].shown,
         roles=tuple(role for role, holds in roles.items() if holds),
         null=null,
-        max_abs=scored.max_abs.get(name),
+        max_abs=streamed.max_abs.get(name),
+        quantum=None if power is None else f"1e-{power}",
     )

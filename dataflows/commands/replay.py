@@ -8,7 +8,7 @@ import time
 from contextlib import ExitStack, suppress
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Final
 
 import numpy as np
 import pyarrow as pa
@@ -18,6 +18,7 @@ from rich.table import Table
 
 from noskew.dataflows.core import history
 from noskew.dataflows.core.engine import Engine
+from noskew.dataflows.core.history import History
 from noskew.dataflows.core.resolver import Resolver
 from noskew.dataflows.definition.compile import compile_plan
 from noskew.dataflows.definition.load import load
@@ -34,26 +35,41 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
     from rich.console import Console
 
-    from noskew.dataflows.core.batch import Batch
+    from noskew.dataflows.core.batch import Batch, Turn
     from noskew.dataflows.core.engine import Features
-    from noskew.dataflows.core.history import History
     from noskew.dataflows.definition.plan import Plan
     from noskew.dataflows.settings import Settings
     from noskew.schemas.columns import Column
 
 ROW_GROUP = 65_536
 
+SWEEP_TURNS: Final = 64
+"""Turns between two sweeps: a quarter of a million records, as often as a run's flush comes."""
+
 
 @dataclass(slots=True)
 class Report:
-    """What a replay did."""
+    """What a replay did; counts are over all streams.
+
+    late  not aggregated, because too late or a revision of what was closed; scored all the same
+    """
 
     out: Path
     order: str
     read: int
     written: int
     dead: int
+    late: int
+    duplicate: int
     seconds: float
+
+    def count(self, turn: Turn, features: Features) -> None:
+        """Count what became of the records of a turn."""
+        fates = np.bincount(np.concatenate(features.fates), minlength=4).tolist()
+        self.read += len(turn)
+        self.dead += fates[1]
+        self.late += fates[2]
+        self.duplicate += fates[3]
 
     def to_json(self) -> dict[str, Any]:
         """Return the report as JSON values."""
@@ -63,6 +79,8 @@ class Report:
             "read": self.read,
             "written": self.written,
             "dead": self.dead,
+            "late": self.late,
+            "duplicate": self.duplicate,
             "seconds": round(self.seconds, 3),
             "events_per_s": round(self.read / max(self.seconds, 1e-9)),
         }
@@ -82,6 +100,7 @@ def replay(
 ) -> Report:
     """Compute the features of every event of ``inputs`` and write those in [begin, end).
 
+    inputs       "kafka", or files as ``[STREAM=]FILE.parquet``
     begin, end   ISO event times; what comes before ``begin`` warms the state up
     order        of a topic: "auto", "journal" or "canonical"; a file says its own
     score        add margins and scores of the bundle ``settings.model``
@@ -110,15 +129,15 @@ def replay(
             "noskew.model": "" if bundle is None else bundle.sha256.hex(),
         }
         began_s = time.monotonic()
-        report = Report(out, source.order, 0, 0, 0, 0.0)
+        report = Report(out, source.order, 0, 0, 0, 0, 0, 0.0)
         _refuse_other(out, metadata)
         opened.callback(_remove, part)
-        engine = Engine(plan, _partitions(source))
+        engine = Engine(plan, source.partitions)
         bar = opened.enter_context(_bar(console))
         task = bar.add_task("events", total=getattr(source, "rows", None))
         try:
             with _writer(part, out, _schema(plan, metadata, scored=scorer is not None)) as writer:
-                for table in _tables(plan, engine, scorer, source.batches(), span, report):
+                for table in _tables(plan, engine, scorer, source.turns(), span, report):
                     writer.write_table(table.cast(writer.schema), row_group_size=ROW_GROUP)
                     bar.update(task, completed=report.read)
             part.replace(out)
@@ -149,18 +168,20 @@ def _source(
     plan: Plan, inputs: list[str], settings: Settings, order: str, opened: ExitStack
 ) -> tuple[History | TopicHistory, list[str]]:
     """Return where history comes from, and warnings; ``opened`` gets what must be closed."""
-    if len(inputs) != 1:
+    named = [one.rpartition("=")[::2] for one in inputs]
+    topics = [name for name, path in named if path == "kafka"]
+    names = [stream.name for stream in plan.streams]
+    # The topics of all streams are one input, which may bear the name of an only stream.
+    whole = {"", names[0]} if len(names) == 1 else {""}
+    if not named or (topics and (len(named) > 1 or topics[0] not in whole)):
         raise UsageError(
-            f"{len(inputs)} inputs were given, pipeline {plan.name!r} reads one stream: "
-            f"--input [{plan.scored.name}=]FILE.parquet, or --input kafka"
+            f"inputs {', '.join(inputs) or '(none)'} cannot be read together: give --input kafka "
+            "once, for the topics of all streams, or files: --input [STREAM=]FILE.parquet, of "
+            f"{', '.join(names)}"
         )
-    name, _, path = inputs[0].rpartition("=")
-    if name not in {"", plan.scored.name}:
-        raise UsageError(
-            f"--input {inputs[0]!r} names stream {name!r}; the pipeline reads {plan.scored.name!r}"
-        )
-    if path != "kafka":
-        return history.read(Path(path), plan.scored), []
+    if not topics:
+        files = history.read([(name, Path(path)) for name, path in named], plan)
+        return (files.by_event_time() if plan.peers else files), []
     registry = subjects.connect(settings.registry, settings.state_dir / "schemas")
     opened.callback(registry.close)
     resolver = Resolver(registry)
@@ -168,34 +189,33 @@ def _source(
     source = TopicHistory(plan, settings.brokers, resolver, order)
     warnings: list[str] = []
     subjects.learn(plan, registry, resolver, warnings, declare=False)
+    if plan.peers:
+        # All of it is held: who comes first by time is known at the end only.
+        held = History.of(source.order, source.turns(), source.partitions)
+        return held.by_event_time(), warnings
     return source, warnings
-
-
-def _partitions(source: History | TopicHistory) -> int:
-    return source.topic.partitions if isinstance(source, TopicHistory) else source.partitions
 
 
 def _tables(
     plan: Plan,
     engine: Engine,
     scorer: Scorer | None,
-    batches: Iterator[Batch],
+    turns: Iterator[Turn],
     span: tuple[int, int],
     report: Report,
 ) -> Iterator[pa.Table]:
     """Yield the rows to write, a row group at a time."""
     parts: list[pa.Table] = []
     rows = 0
-    for batch in batches:
-        features = engine.process(batch)
-        engine.sweep()
-        for table in engine.tables:
-            # Nobody reads rows of the past: only the list of changes is emptied.
-            table.drain()
+    for number, turn in enumerate(turns):
+        features = engine.process(turn)
+        if number % SWEEP_TURNS == SWEEP_TURNS - 1:
+            engine.sweep()
+            engine.forget_changes()  # nobody reads rows of the past
         engine.splits()
         engine.caps()
-        report.read += len(batch)
-        report.dead += int(features.dead.sum())
+        report.count(turn, features)
+        batch = turn.scored
         keep = np.flatnonzero(
             ~features.dead & (batch.time_us >= span[0]) & (batch.time_us < span[1])
         )

@@ -2,17 +2,20 @@
 
 from __future__ import annotations
 
+import resource
 import time
 from contextlib import ExitStack, suppress
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from bytewax.run import cli_main
+from rich.markup import escape
 from rich.table import Table
 
 from noskew.dataflows.assemble import GENERATION, assemble
 from noskew.dataflows.definition.compile import compile_plan
 from noskew.dataflows.definition.load import load
+from noskew.dataflows.definition.semantics import refuse_live
 from noskew.dataflows.kafka import preflight
 from noskew.dataflows.kafka.journal_log import SHARD
 from noskew.dataflows.model.bundle import Bundle
@@ -27,6 +30,7 @@ if TYPE_CHECKING:
 
     from rich.console import Console
 
+    from noskew.dataflows.core.engine import Engine
     from noskew.dataflows.core.tally import Tally
     from noskew.dataflows.definition.plan import Plan
     from noskew.dataflows.pipeline import Shard
@@ -38,10 +42,29 @@ REPORT_S = 5.0
 LATE_SHARE = 0.1
 """More late events than this share are told of: something is wrong with the times."""
 
+MEGABYTE = 1_000_000
+
+
+@dataclass(frozen=True, slots=True)
+class Held:
+    """What one table holds: state of one entity by one stream's records.
+
+    memory   bytes of all its arrays
+    """
+
+    stream: str
+    entity: str
+    keys: int
+    entries: int
+    memory: int
+
 
 @dataclass(slots=True)
 class Report:
-    """What a run did, since this process started."""
+    """What a run did, since this process started, and what it holds.
+
+    peak_memory   bytes: the most that was resident of this process
+    """
 
     pipeline: str
     seconds: float
@@ -49,6 +72,8 @@ class Report:
     align_wait_ran_out: int
     rows_written: int
     rows_behind: int
+    tables: list[Held]
+    peak_memory: int
 
     def to_json(self) -> dict[str, Any]:
         """Return the report as JSON values."""
@@ -60,7 +85,41 @@ class Report:
             "align_wait_ran_out": self.align_wait_ran_out,
             "rows_written": self.rows_written,
             "rows_behind": self.rows_behind,
+            **_total(self.tables),
+            "peak_memory_bytes": self.peak_memory,
+            "tables": [
+                {
+                    "stream": one.stream,
+                    "entity": one.entity,
+                    "keys": one.keys,
+                    "held_entries": one.entries,
+                    "memory_bytes": one.memory,
+                }
+                for one in self.tables
+            ],
         }
+
+
+def held(engine: Engine) -> list[Held]:
+    """Return what each table holds now."""
+    return [
+        Held(
+            engine.plan.streams[table.plan.stream].name,
+            table.plan.entity,
+            table.keys,
+            table.entries,
+            table.memory,
+        )
+        for table in engine.tables
+    ]
+
+
+def _total(tables: list[Held]) -> dict[str, int]:
+    return {
+        "keys": sum(one.keys for one in tables),
+        "held_entries": sum(one.entries for one in tables),
+        "memory_bytes": sum(one.memory for one in tables),
+    }
 
 
 def run(
@@ -77,6 +136,7 @@ def run(
     """
     stop = stop or Stop()
     plan = compile_plan(load(definition))
+    refuse_live(plan)
     with preflight.lock(settings.state_dir):
         return _run(definition, plan, settings, stop, until_end=until_end, console=console)
 
@@ -84,8 +144,14 @@ def run(
 def render(report: Report, console: Console) -> None:
     """Print a run's report as a table."""
     table = Table(title=f"{report.pipeline}: stopped", show_header=False)
-    for name, value in report.to_json().items():
+    found = report.to_json()
+    rows = [*found.pop("streams").items()]
+    rows += [(f"{one.pop('stream')} by {one.pop('entity')}", one) for one in found.pop("tables")]
+    for name, value in found.items():
         table.add_row(name.replace("_", " "), str(value))
+    for name, counts in rows:
+        shown = ", ".join(f"{what.replace('_', ' ')} {count}" for what, count in counts.items())
+        table.add_row(escape(name), escape(shown))
     console.print(table)
 
 
@@ -146,6 +212,8 @@ def _run(
         shard.order.align_wait_ran_out,
         0 if status is None else status.written,
         0 if status is None else status.dirty,
+        held(shard.engine),
+        resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024,
     )
 
 
@@ -169,6 +237,11 @@ def _events(tally: Tally) -> str:
     if not tally.rebuilt:
         return f"{tally.delivered:,} events"
     return f"{tally.rebuilt:,} events rebuilt from the journal, {tally.delivered:,} new"
+
+
+def _place(shard: Shard, source: int) -> str:
+    stream, partition = shard.order.waiting.place_of(source)
+    return f"{stream.name} {partition}"
 
 
 class _Patience:
@@ -233,15 +306,25 @@ class _Progress:
         self._said_s, self._done = now_s, done
         if self._console is None:
             return
-        dead = sum(tally.dead.values())
         state = f"rebuilding, {tally.rebuilt:,} events" if not shard.deliver.live else "live"
-        line = f"{state}: {rate:,.0f} events/s, {tally.scored:,} scored, {dead:,} dead letters"
-        if tally.late > LATE_SHARE * max(tally.scored, 1):
-            line += f"; {tally.late:,} are late: not aggregated"
-        if shard.decode.waiting:
-            held = ", ".join(f"{p} (schema {i})" for p, i in sorted(shard.decode.waiting.items()))
-            away = shard.decode.away or "being looked up"
-            line += f"; partitions held for the registry: {held}: {away}"
+        line = (
+            f"{state}: {rate:,.0f} events/s, {tally.scored:,} scored, {tally.dead:,} dead letters"
+        )
+        total = _total(held(shard.engine))
+        line += (
+            f"; {total['keys']:,} keys, {total['held_entries']:,} held entries, "
+            f"{total['memory_bytes'] / MEGABYTE:,.0f} MB"
+        )
+        for name, account in tally.streams.items():
+            if account.late > LATE_SHARE * max(account.delivered, 1):
+                line += f"; {account.late:,} of {name} are late: not aggregated"
+        waiting = shard.held
+        if waiting:
+            away = next((one.away for one in shard.decodes if one.away), "being looked up")
+            shown = ", ".join(
+                f"{_place(shard, i)} (schema {n})" for i, n in sorted(waiting.items())
+            )
+            line += f"; partitions held for the registry: {shown}: {away}"
         status = None if self._store is None else self._store.status()
         if status is not None and (status.refused or not status.connected):
             line += f"; {status.dirty:,} rows wait for Redis: {status.refused or status.error}"

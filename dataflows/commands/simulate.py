@@ -78,6 +78,7 @@ def simulate(
     out: Path | str | None = None,
     labels_out: Path | str | None = None,
     end: datetime | None = None,
+    pending: LabelColumns | None = None,
     progress: bool | None = None,
 ) -> Summary:
     """Simulate ``rate`` x ``seconds`` payments whose time ends at ``end`` (default: about now).
@@ -89,9 +90,11 @@ def simulate(
 
     Without ``out``, payments go to the topic ``transactions`` and labels to ``fraud_labels`` (made
     and registered if absent; ``brokers`` and ``registry`` needed), at ``rate`` a second and with
-    Kafka's clock; a label is sent once its simulated time has come. With ``out`` (a Parquet file)
-    nothing waits, and all labels go to ``labels_out`` if it is given. With ``end``, a file's
-    content is a function of the arguments alone. ``progress`` shows a bar (default: on a terminal).
+    Kafka's clock; a label is sent once its simulated time has come, days after its payment and so
+    in no order of payments, and a few are corrected later. ``pending`` are labels of earlier
+    payments that are sent likewise. With ``out`` (a Parquet file) nothing waits, and all labels go
+    to ``labels_out`` if it is given. With ``end``, a file's content is a function of the arguments
+    alone. ``progress`` shows a bar (default: on a terminal).
 
     Raises UsageError for values out of range and for servers that do not answer.
     """
@@ -130,7 +133,10 @@ def simulate(
             pace = Pace(rate)
             end_us = pace.began_us + int(seconds * SECOND_US)
             timeline = Timeline(end_us - span_us, end_us, count, rhythm=rhythm)
-            summary = _to_topics(simulation, timeline, feed, pace, advance)
+            queue = LabelQueue()
+            if pending is not None:
+                queue.push(pending)
+            summary = _to_topics(simulation, timeline, feed, pace, queue, advance)
     return summary
 
 
@@ -206,11 +212,11 @@ def _to_topics(
     timeline: Timeline,
     feed: Feed,
     pace: Pace,
+    queue: LabelQueue,
     advance: Callable[[int], None],
 ) -> Summary:
     """Send at the pace's rate; ids count from the µs of its start, so that runs differ."""
     tally = _Tally(timeline)
-    queue = LabelQueue()
     sent = 0
     for block in simulation.payments(timeline, first_id=pace.began_us):
         queue.push(labels_of(block, simulation.seed))

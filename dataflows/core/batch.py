@@ -9,10 +9,11 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
+import numpy as np
+
 from noskew.schemas.columns import Strings
 
 if TYPE_CHECKING:
-    import numpy as np
     from numpy.typing import NDArray
 
     from noskew.schemas.columns import Column
@@ -65,8 +66,8 @@ class Letter:
 class Batch:
     """n records of one stream as columns.
 
-    As decoded: in offset order within each partition. As ordered: in processing order, and the
-    record at position i has sequence number ``seq + i``.
+    As decoded: in offset order within each partition. As ordered: in processing order, and ``seq``
+    has the records' sequence numbers (empty as decoded).
 
     partition       int32[n]
     offset          int64[n]
@@ -87,13 +88,13 @@ class Batch:
     reason: NDArray[np.uint8]
     columns: dict[str, Column]
     letters: dict[tuple[int, int], Letter] = field(default_factory=dict)
-    seq: int = 0
+    seq: NDArray[np.int64] = field(default_factory=lambda: np.zeros(0, np.int64))
 
     def __len__(self) -> int:
         return len(self.offset)
 
-    def take(self, index: NDArray[np.int64], seq: int = 0) -> Batch:
-        """Return the records at ``index``, in that order, numbered from ``seq``."""
+    def take(self, index: NDArray[np.int64], seq: NDArray[np.int64] | None = None) -> Batch:
+        """Return the records at ``index``, in that order, with their numbers if they have any."""
         return Batch(
             stream=self.stream,
             partition=self.partition[index],
@@ -107,5 +108,46 @@ class Batch:
                 for name, column in self.columns.items()
             },
             letters=self.letters,
-            seq=seq,
+            seq=np.zeros(0, np.int64) if seq is None else seq,
+        )
+
+
+@dataclass(slots=True)
+class Turn:
+    """Records of all streams in processing order: what the engine works through at once.
+
+    seq      number of the first record; record i of the turn has ``seq + i``
+    batches  one per stream, by place, each in processing order with its ``seq`` numbers; empty
+             batches for streams without a record here
+    stream   int32[n]   place of each record's stream
+    input    int32[n]   the input it came from: its stream's first input + its partition
+    offset   int64[n]
+    """
+
+    seq: int
+    batches: tuple[Batch, ...]
+    stream: NDArray[np.int32]
+    input: NDArray[np.int32]
+    offset: NDArray[np.int64]
+
+    def __len__(self) -> int:
+        return len(self.stream)
+
+    @property
+    def end(self) -> int:
+        """Return the number after the last record's."""
+        return self.seq + len(self)
+
+    @property
+    def scored(self) -> Batch:
+        """Return the records of the scored stream."""
+        return self.batches[0]
+
+    @classmethod
+    def of(cls, batch: Batch, seq: int) -> Turn:
+        """Return one stream's records, already in processing order, as a turn of it alone."""
+        count = len(batch)
+        batch.seq = np.arange(seq, seq + count)
+        return cls(
+            seq, (batch,), np.zeros(count, np.int32), batch.partition.astype(np.int32), batch.offset
         )

@@ -18,28 +18,30 @@ if TYPE_CHECKING:
 
 
 class Held(Protocol):
-    """What a partition is held at: the reader, or a file that never needs it."""
+    """What an input is held at: the reader, or a file that never needs it."""
 
-    def hold(self, partition: int, offset: int) -> None:
-        """Stop reading a partition at ``offset``."""
+    def hold(self, source: int, offset: int) -> None:
+        """Stop reading an input at ``offset``."""
         ...
 
-    def release(self, partition: int) -> None:
-        """Read a held partition again."""
+    def release(self, source: int) -> None:
+        """Read a held input again."""
         ...
 
 
 class Decode:
     """Decodes reads of one stream; holds a partition whose next schema is not known yet.
 
-    waiting  partition -> the schema id its next record waits for
+    first    the stream's first input: partition p of it is input ``first + p``
+    waiting  input -> the schema id its next record waits for
     away     why the registry has not answered, while something waits
     """
 
-    def __init__(self, decoder: Decoder, reader: Held, resolver: Resolver) -> None:
+    def __init__(self, decoder: Decoder, reader: Held, resolver: Resolver, first: int = 0) -> None:
         self.waiting: dict[int, int] = {}
         self.away: str | None = None
-        self._decoder = decoder
+        self.first = first
+        self.decoder = decoder
         self._reader = reader
         self._resolver = resolver
 
@@ -48,11 +50,11 @@ class Decode:
 
         Records from a held one on are left out; ``waiting`` says of which partitions.
         """
-        for partition, schema_id in list(self.waiting.items()):
+        for source, schema_id in list(self.waiting.items()):
             if self._resolver.answered(schema_id):
-                del self.waiting[partition]
-                self._reader.release(partition)
-        found = self._decoder.decode(raw.payload, raw.start, raw.absent, raw.record_time_us)
+                del self.waiting[source]
+                self._reader.release(source)
+        found = self.decoder.decode(raw.payload, raw.start, raw.absent, raw.record_time_us)
         batch = self._batch(raw, found)
         if found.waiting.any():
             batch = batch.take(self._hold(raw, found))
@@ -66,8 +68,9 @@ class Decode:
             partition = int(raw.partition[position])
             if keep[position]:
                 keep[position:] &= raw.partition[position:] != partition
-                self.waiting[partition] = int(found.schema_id[position])
-                self._reader.hold(partition, int(raw.offset[position]))
+                source = self.first + partition
+                self.waiting[source] = int(found.schema_id[position])
+                self._reader.hold(source, int(raw.offset[position]))
         return np.flatnonzero(keep)
 
     def _batch(self, raw: Raw, found: Found) -> Batch:

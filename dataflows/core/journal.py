@@ -7,6 +7,7 @@ from here and never decide them again (DESIGN section 5).
 from __future__ import annotations
 
 from dataclasses import dataclass, field, replace
+from itertools import accumulate, groupby
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -22,7 +23,7 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
-    from noskew.dataflows.core.batch import Batch
+    from noskew.dataflows.core.batch import Turn
 
 LAYOUT = 1
 """Version of the record's meaning; a record of another layout is refused."""
@@ -31,7 +32,7 @@ ENTRY_MAX = 256 << 10
 """Bytes after which an entry is due: far below the 1 MB that a broker takes by default."""
 
 GAP_BYTES = 40
-"""About what a range without scores takes in an entry."""
+"""About what a range of records that were not used takes in an entry."""
 
 DECISIONS_MAX = 2000
 """Decisions in one entry; what is more goes into further ones."""
@@ -58,9 +59,15 @@ class Decision:
 
 @dataclass(frozen=True, slots=True)
 class Gap:
-    """A range of the scored stream's records without a score: ``first <= offset < next``."""
+    """A range of one stream's records that were not used: ``first <= offset < next``.
+
+    reason  scored stream, no score: "dead", "duplicate", "unscored"; other streams, not applied:
+            "dead", "late", "duplicate"
+    stream  the stream's name
+    """
 
     reason: str
+    stream: str
     partition: int
     first: int
     next: int
@@ -71,8 +78,10 @@ class Entry:
     """One journal record.
 
     seq, count    the records covered are ``seq .. seq + count - 1``
-    next_offset, position_us, event_us   int64[partitions]; NO_TIME where there is no clock yet
     runs          the processing order, packed (``kernels.runs``)
+    streams       names, in the plan's order;  topics: what each of them reads
+    next_offset, position_us, event_us   int64[inputs], stream by stream; NO_TIME where there is
+                  no clock yet
     """
 
     origin: str
@@ -83,8 +92,8 @@ class Entry:
     seq: int
     count: int
     runs: bytes
-    stream: str
-    topic: Topic
+    streams: tuple[str, ...]
+    topics: tuple[Topic, ...]
     next_offset: NDArray[np.int64]
     position_us: NDArray[np.int64]
     event_us: NDArray[np.int64]
@@ -99,17 +108,16 @@ class Entry:
         """Return the sequence number of the next record to come."""
         return self.seq + self.count
 
+    @property
+    def first_inputs(self) -> tuple[int, ...]:
+        """Return each stream's first input: where its topic's partition 0 stands among them."""
+        return tuple(accumulate((topic.partitions for topic in self.topics), initial=0))[:-1]
+
     def encode(self, schema_id: int) -> bytes:
         """Return the framed record."""
         return records.encode("journal", self._to_avro(), schema_id)
 
     def _to_avro(self) -> dict[str, Any]:
-        clocks = zip(
-            self.next_offset.tolist(),
-            self.position_us.tolist(),
-            self.event_us.tolist(),
-            strict=True,
-        )
         return {
             "layout": LAYOUT,
             "origin": self.origin,
@@ -120,22 +128,11 @@ class Entry:
             "seq": self.seq,
             "count": self.count,
             "runs": self.runs,
-            "inputs": [
-                {
-                    "stream": self.stream,
-                    "topic": self.topic.name,
-                    "topic_id": self.topic.id,
-                    "partition": partition,
-                    "next_offset": next_offset,
-                    "position_clock": _nullable(position_us),
-                    "event_clock": _nullable(event_us),
-                }
-                for partition, (next_offset, position_us, event_us) in enumerate(clocks)
-            ],
+            "inputs": self._inputs(),
             "without_score": [
                 {
                     "reason": gap.reason,
-                    "stream": self.stream,
+                    "stream": gap.stream,
                     "partition": gap.partition,
                     "first": gap.first,
                     "next": gap.next,
@@ -156,6 +153,29 @@ class Entry:
             ],
         }
 
+    def _inputs(self) -> list[dict[str, Any]]:
+        places = [
+            (stream, topic, partition)
+            for stream, topic in zip(self.streams, self.topics, strict=True)
+            for partition in range(topic.partitions)
+        ]
+        columns = (self.next_offset, self.position_us, self.event_us)
+        clocks = zip(*(column.tolist() for column in columns), strict=True)
+        return [
+            {
+                "stream": stream,
+                "topic": topic.name,
+                "topic_id": topic.id,
+                "partition": partition,
+                "next_offset": next_offset,
+                "position_clock": _nullable(position_us),
+                "event_clock": _nullable(event_us),
+            }
+            for (stream, topic, partition), (next_offset, position_us, event_us) in zip(
+                places, clocks, strict=True
+            )
+        ]
+
     @classmethod
     def decode(cls, value: bytes) -> Entry:
         """Read a framed record. Raises UnsafeResumeError for one this version cannot read."""
@@ -166,6 +186,9 @@ class Entry:
                 f"{LAYOUT}: run the version that wrote it, or start under another pipeline name"
             )
         inputs = found["inputs"]
+        streams = {
+            name: list(own) for name, own in groupby(inputs, key=lambda one: str(one["stream"]))
+        }
         model = found["model"]
         return cls(
             origin=found["origin"],
@@ -176,15 +199,17 @@ class Entry:
             seq=found["seq"],
             count=found["count"],
             runs=found["runs"],
-            stream=inputs[0]["stream"],
-            topic=Topic(inputs[0]["topic"], inputs[0]["topic_id"], len(inputs)),
+            streams=tuple(streams),
+            topics=tuple(
+                Topic(own[0]["topic"], own[0]["topic_id"], len(own)) for own in streams.values()
+            ),
             next_offset=np.array([one["next_offset"] for one in inputs], np.int64),
             position_us=_times([one["position_clock"] for one in inputs]),
             event_us=_times([one["event_clock"] for one in inputs]),
             horizon_us=NO_TIME if found["horizon"] is None else found["horizon"],
             model=None if model is None else (model["name"], model["sha256"]),
             gaps=tuple(
-                Gap(g["reason"], g["partition"], g["first"], g["next"])
+                Gap(g["reason"], g["stream"], g["partition"], g["first"], g["next"])
                 for g in found["without_score"]
             ),
             schemas=tuple((s["id"], s["sha256"], s["subject"]) for s in found["schemas"]),
@@ -228,12 +253,12 @@ class Ledger:
         """Return whether there is anything to write."""
         return bool(self._count or self._decisions or self._schemas)
 
-    def take(self, batch: Batch, gaps: Iterable[Gap]) -> None:
-        """Note a batch in processing order and which of its records have no score."""
-        out = np.empty(4 * VARINT_MAX * len(batch), np.uint8)
-        size = encode_runs(batch.partition, batch.offset, self._next_offset, out)
+    def take(self, turn: Turn, gaps: Iterable[Gap]) -> None:
+        """Note a turn and which of its records were not used."""
+        out = np.empty(4 * VARINT_MAX * len(turn), np.uint8)
+        size = encode_runs(turn.input, turn.offset, self._next_offset, out)
         self._runs.append(out[:size].tobytes())
-        self._count += len(batch)
+        self._count += len(turn)
         known = len(self._gaps)
         self._gaps.extend(gaps)
         self._size += size + GAP_BYTES * (len(self._gaps) - known)
@@ -311,7 +336,10 @@ def _unpack(entry: Entry, next_offset: NDArray[np.int64]) -> Runs | None:
     if size < 0 or int(out[3, :size].sum()) != entry.count:
         return None
     source, first, following, count = (np.ascontiguousarray(row[:size]) for row in out)
-    dead = tuple((g.partition, g.first, g.next) for g in entry.gaps if g.reason == "dead")
+    inputs = dict(zip(entry.streams, entry.first_inputs, strict=True))
+    dead = tuple(
+        (inputs[g.stream] + g.partition, g.first, g.next) for g in entry.gaps if g.reason == "dead"
+    )
     return Runs((source, first, following, count), np.zeros(3, np.int64), dead)
 
 

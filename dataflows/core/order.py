@@ -1,7 +1,8 @@
 """The one order in which records are processed: merged canonically, or as the journal says.
 
-``Waiting`` holds decoded records that wait for their turn, as columns; what has been taken is
-dropped when more is added. ``Merged`` and ``Journaled`` are the two ways to take them.
+``Waiting`` holds decoded records of all streams that wait for their turn, as columns; what has
+been taken is dropped when more is added. ``Merged`` and ``Journaled`` are the two ways to take
+them.
 """
 
 from __future__ import annotations
@@ -12,6 +13,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from noskew.dataflows.core.batch import Turn
 from noskew.dataflows.errors import UnsafeResumeError
 from noskew.kernels import merge as kernels
 from noskew.kernels.layout import NO_TIME
@@ -19,7 +21,7 @@ from noskew.schemas.columns import Strings
 from noskew.schemas.reason import Reason
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable, Iterator, Sequence
 
     from numpy.typing import NDArray
 
@@ -32,82 +34,109 @@ BATCH_MAX = 4096
 
 
 class Waiting:
-    """Decoded records of one stream that wait for their turn, in offset order per partition.
+    """Decoded records of all streams that wait for their turn, in offset order per input.
 
-    head, tail   int64[partitions]  oldest and newest waiting row of each partition, -1: none
-    clock_us     int64[partitions]  position clock of each partition, over records *added*
-    taken_us     int64[partitions]  position clock of each partition, over records *taken*
+    Inputs are numbered stream by stream: a stream's first input + the partition.
+
+    head, tail   int64[inputs]  oldest and newest waiting row of each input, -1: none
+    clock_us     int64[inputs]  position clock of each input, over records *added*
+    taken_us     int64[inputs]  position clock of each input, over records *taken*
+    first        int64[streams + 1]  first input of each stream, then their number
     rows         how many records wait in all
     """
 
-    def __init__(self, stream: StreamPlan, partitions: int) -> None:
-        self.stream = stream
-        self.head = np.full(partitions, -1, np.int64)
-        self.tail = np.full(partitions, -1, np.int64)
-        self.clock_us = np.full(partitions, NO_TIME, np.int64)
-        self.taken_us = np.full(partitions, NO_TIME, np.int64)
+    def __init__(self, streams: Sequence[StreamPlan], partitions: Sequence[int]) -> None:
+        self.streams = tuple(streams)
+        self.first = np.cumsum([0, *partitions])
+        inputs = int(self.first[-1])
+        self.head = np.full(inputs, -1, np.int64)
+        self.tail = np.full(inputs, -1, np.int64)
+        self.clock_us = np.full(inputs, NO_TIME, np.int64)
+        self.taken_us = np.full(inputs, NO_TIME, np.int64)
         self.rows = 0
-        self._arena: Batch | None = None
+        self._arenas: list[Batch | None] = [None] * len(self.streams)
+        # Of all arenas' rows, one stream after another; ``_base`` is where each begins.
+        self._base = np.zeros(len(self.streams) + 1, np.int64)
+        self._input = np.empty(0, np.int32)
+        self._offset = np.empty(0, np.int64)
         self._following = np.empty(0, np.int64)
         self._position_us = np.empty(0, np.int64)
         self._taken = np.empty(0, np.bool_)
 
-    def add(self, batch: Batch) -> None:
-        """Append a decoded batch; its records are in offset order within each partition."""
-        if not len(batch):
-            return
-        if self.rows and self._arena is not None:
-            kept = np.flatnonzero(~self._taken)
-            new = np.empty(len(batch), np.int64)
-            position_us = np.concatenate([self._position_us[kept], new])
-            self._place(_concatenate(self._arena.take(kept), batch), position_us, len(kept))
-        else:
-            self._place(batch, np.empty(len(batch), np.int64), 0)
+    def add(self, batches: Sequence[Batch]) -> None:
+        """Append one decoded batch a stream; records are in offset order within each partition."""
+        if any(len(batch) for batch in batches):
+            self._place(batches)
 
     def resume(self, position_us: NDArray[np.int64]) -> None:
-        """Take the position clocks, int64[partitions], as the journal has them.
+        """Take the position clocks, int64[inputs], as the journal has them.
 
         A record that was a dead letter then moved no clock, though it may be decodable now.
         """
         self.taken_us[:] = position_us
         self.clock_us[:] = position_us
-        if self.rows and self._arena is not None:
-            kept = np.flatnonzero(~self._taken)
-            self._place(self._arena.take(kept), np.empty(len(kept), np.int64), 0)
+        if self.rows:
+            self._place(None)
 
-    def _place(self, arena: Batch, position_us: NDArray[np.int64], first: int) -> None:
-        """Let the records of ``arena`` wait; those from ``first`` on get their position clocks."""
-        size = len(arena)
-        kernels.position_clocks(
-            arena.partition,
-            arena.available_us,
-            arena.reason,
-            first,
-            size,
-            self.clock_us,
-            position_us,
-        )
+    def _place(self, batches: Sequence[Batch] | None) -> None:
+        """Keep what still waits and let new records wait too; None: judge all positions anew."""
+        positions = []
+        for place, arena in enumerate(self._arenas):
+            mine = slice(self._base[place], self._base[place + 1])
+            kept = np.flatnonzero(~self._taken[mine])
+            old = self._position_us[mine][kept]
+            waiting = arena.take(kept) if arena is not None else None
+            if batches is None:
+                new, begin = waiting, 0
+            else:
+                new = batches[place]
+                begin = len(kept)
+                new = _concatenate(waiting, new) if waiting is not None and begin else new
+            self._arenas[place] = new
+            size = 0 if new is None else len(new)
+            position_us = np.empty(size, np.int64)
+            position_us[:begin] = old[:begin]
+            if new is not None:
+                clocks = self.clock_us[self.first[place] : self.first[place + 1]]
+                kernels.position_clocks(
+                    new.partition, new.available_us, new.reason, begin, size, clocks, position_us
+                )
+            positions.append(position_us)
+        sizes = [len(one) for one in positions]
+        self._base = np.cumsum([0, *sizes])
+        arenas = [arena for arena in self._arenas if arena is not None]
+        self._input = np.concatenate(
+            [arena.partition + np.int32(self.first[arena.stream]) for arena in arenas]
+        ).astype(np.int32)
+        self._offset = np.concatenate([arena.offset for arena in arenas])
+        self._position_us = np.concatenate(positions)
+        self.rows = int(self._base[-1])
+        self._taken = np.zeros(self.rows, np.bool_)
+        self._following = np.empty(self.rows, np.int64)
         self.head[:] = -1
-        self._following = np.empty(size, np.int64)
-        kernels.link(arena.partition, 0, size, self.head, self.tail, self._following)
-        self._arena, self._position_us = arena, position_us
-        self._taken = np.zeros(size, np.bool_)
-        self.rows = size
+        kernels.link(self._input, 0, self.rows, self.head, self.tail, self._following)
 
-    def take(self, choose: Callable[[Waiting, NDArray[np.int64]], int], seq: int) -> Batch | None:
+    def take(self, choose: Callable[[Waiting, NDArray[np.int64]], int], seq: int) -> Turn | None:
         """Take up to ``BATCH_MAX`` records as ``choose`` orders them, numbered from ``seq``."""
-        if self._arena is None or not self.rows:
+        if not self.rows:
             return None
         index = np.empty(BATCH_MAX, np.int64)
         index = index[: choose(self, index)]
         if not len(index):
             return None
-        batch = self._arena.take(index, seq)
-        batch.letters = _claim(self._arena, batch)
+        stream = (np.searchsorted(self._base[1:], index, side="right")).astype(np.int32)
+        batches = []
+        for place, arena in enumerate(self._arenas):
+            at = np.flatnonzero(stream == place)
+            assert arena is not None, "every stream has an arena once anything was added"
+            batch = arena.take(index[at] - self._base[place], seq + at)
+            batch.letters = _claim(arena, batch)
+            batches.append(batch)
+        inputs = self._input[index]
         self._taken[index] = True
-        np.maximum.at(self.taken_us, batch.partition, self._position_us[index])
+        np.maximum.at(self.taken_us, inputs, self._position_us[index])
         self.rows -= len(index)
-        return batch
+        return Turn(seq, tuple(batches), stream, inputs, self._offset[index])
 
     def merge(self, awaited: NDArray[np.bool_], out: NDArray[np.int64]) -> int:
         """Choose rows in canonical order; an awaited partition without a row ends the choice."""
@@ -115,18 +144,20 @@ class Waiting:
 
     def follow(self, runs: Runs, out: NDArray[np.int64]) -> int:
         """Choose rows as journaled runs say."""
-        offset = self._arena.offset if self._arena is not None else np.empty(0, np.int64)
         source, first, following, count = runs.columns
         links = (self.head, self._following)
         return int(
-            kernels.follow(source, first, following, count, runs.cursor, *links, offset, out)
+            kernels.follow(source, first, following, count, runs.cursor, *links, self._offset, out)
         )
 
     def counts(self) -> NDArray[np.int64]:
-        """Return how many records wait per partition, int64[partitions]."""
-        if self._arena is None or not self.rows:
-            return np.zeros(len(self.head), np.int64)
-        return np.bincount(self._arena.partition[~self._taken], minlength=len(self.head))
+        """Return how many records wait per input, int64[inputs]."""
+        return np.bincount(self._input[~self._taken], minlength=len(self.head))
+
+    def place_of(self, source: int) -> tuple[StreamPlan, int]:
+        """Return the stream and the partition of an input."""
+        place = int(np.searchsorted(self.first[1:], source, side="right"))
+        return self.streams[place], source - int(self.first[place])
 
 
 @dataclass(slots=True)
@@ -135,7 +166,7 @@ class Runs:
 
     columns  int64[runs] each: input, first offset, next offset, records delivered
     cursor   int64[3]: run, records of it taken, 1 where the log contradicts the run
-    dead     (partition, first, next) of the records that were dead letters then
+    dead     (input, first, next) of the records that were dead letters then
     """
 
     columns: tuple[NDArray[np.int64], NDArray[np.int64], NDArray[np.int64], NDArray[np.int64]]
@@ -160,40 +191,40 @@ class Merged:
     """
 
     def __init__(
-        self, partitions: int, align_wait_s: float | None, clock_s: Callable[[], float]
+        self, inputs: int, align_wait_s: float | None, clock_s: Callable[[], float]
     ) -> None:
         self.ran_out = 0
         self._align_wait_s = align_wait_s
         self._clock_s = clock_s
-        self._silent_s = np.full(partitions, np.inf)
-        self._given_up = np.zeros(partitions, np.bool_)
+        self._silent_s = np.full(inputs, np.inf)
+        self._given_up = np.zeros(inputs, np.bool_)
         self._drained = False
 
-    def delivered(self, batch: Batch, held: NDArray[np.bool_], *, drained: bool) -> None:
-        """Note which partitions delivered records.
+    def delivered(self, came: NDArray[np.bool_], held: NDArray[np.bool_], *, drained: bool) -> None:
+        """Note which inputs delivered records.
 
-        held     bool[partitions]  not being read now, so not silent
+        came     bool[inputs]  it delivered some
+        held     bool[inputs]  not being read now, so not silent
         drained  nothing more has arrived
         """
-        seen = held.copy()
-        seen[batch.partition] = True
+        seen = held | came
         self._silent_s[seen] = np.inf
         self._given_up[seen] = False
         self._drained = drained
         if drained:
             self._silent_s[~seen & np.isinf(self._silent_s)] = self._clock_s()
 
-    def take(self, waiting: Waiting, ended: NDArray[np.bool_], seq: int) -> Iterator[Batch]:
+    def take(self, waiting: Waiting, ended: NDArray[np.bool_], seq: int) -> Iterator[Turn]:
         """Yield batches in processing order for as long as the order is known.
 
-        ended  bool[partitions]  the partition has no unread record, or is held
+        ended  bool[inputs]  the input has no unread record, or is held
         """
         while True:
             awaited = ~ended & ~self._given_up
-            batch = waiting.take(lambda rows, out, a=awaited: rows.merge(a, out), seq)  # type: ignore[misc]  # the default binds this turn's array
-            if batch is not None:
-                seq += len(batch)
-                yield batch
+            turn = waiting.take(lambda rows, out, a=awaited: rows.merge(a, out), seq)  # type: ignore[misc]  # the default binds this turn's array
+            if turn is not None:
+                seq += len(turn)
+                yield turn
             elif not (waiting.rows and self._give_up(waiting, awaited)):
                 return
 
@@ -222,7 +253,7 @@ class Journaled:
             self._current = next(self._runs, None)
         return self._current is None
 
-    def take(self, waiting: Waiting, seq: int) -> Iterator[Batch]:
+    def take(self, waiting: Waiting, seq: int) -> Iterator[Turn]:
         """Yield batches in journal order for as long as the records are there.
 
         Raises UnsafeResumeError where the log no longer holds what the journal says was taken.
@@ -231,46 +262,50 @@ class Journaled:
             runs = self._current
             if runs is None:
                 return
-            batch = waiting.take(lambda rows, out, r=runs: rows.follow(r, out), seq)  # type: ignore[misc]  # the default binds this turn's runs
+            turn = waiting.take(lambda rows, out, r=runs: rows.follow(r, out), seq)  # type: ignore[misc]  # the default binds this turn's runs
             if runs.cursor[2]:
-                raise UnsafeResumeError(_contradiction(waiting.stream, runs))
-            if batch is None:
+                raise UnsafeResumeError(_contradiction(waiting, runs))
+            if turn is None:
                 return
-            if runs.dead or batch.reason.any():
-                _bury(waiting.stream, runs, batch)
-            seq += len(batch)
-            yield batch
+            for batch in turn.batches:
+                if len(batch) and (runs.dead or batch.reason.any()):
+                    _bury(waiting, runs, batch)
+            seq += len(turn)
+            yield turn
 
 
-def _bury(stream: StreamPlan, runs: Runs, batch: Batch) -> None:
+def _bury(waiting: Waiting, runs: Runs, batch: Batch) -> None:
     """Make those records dead letters that were so then, and no others.
 
     What a registry answers is no function of the log: an id that was unknown may be known by
     now. The journal has decided, and a record that cannot be decoded any more must not be left
     out silently. Raises UnsafeResumeError for such a record.
     """
+    inputs = batch.partition + waiting.first[batch.stream]
     dead = np.zeros(len(batch), np.bool_)
-    for partition, first, following in runs.dead:
+    for source, first, following in runs.dead:
         within = (batch.offset >= first) & (batch.offset < following)
-        dead |= within & (batch.partition == partition)
+        dead |= within & (inputs == source)
     batch.reason[dead & (batch.reason == 0)] = Reason.UNKNOWN_SCHEMA
     lost = np.flatnonzero(~dead & (batch.reason > 0))
     if len(lost):
         at = int(lost[0])
+        topic = waiting.streams[batch.stream].topic
         raise UnsafeResumeError(
-            f"topic {stream.topic!r} partition {batch.partition[at]} offset {batch.offset[at]} was "
+            f"topic {topic!r} partition {batch.partition[at]} offset {batch.offset[at]} was "
             f"used when the journal was written and cannot be now "
             f"({Reason(int(batch.reason[at])).name.lower()}): restore the registry's schemas or "
             "the topic, then start again"
         )
 
 
-def _contradiction(stream: StreamPlan, runs: Runs) -> str:
+def _contradiction(waiting: Waiting, runs: Runs) -> str:
     source, first, following, count = (int(column[runs.cursor[0]]) for column in runs.columns)
+    stream, partition = waiting.place_of(source)
     return (
-        f"topic {stream.topic!r} partition {source} no longer holds the {count} records that the "
-        f"journal took from offsets {first} to {following - 1}; restore the topic, or start anew "
-        "under another pipeline name"
+        f"topic {stream.topic!r} partition {partition} no longer holds the {count} records that "
+        f"the journal took from offsets {first} to {following - 1}; restore the topic, or start "
+        "anew under another pipeline name"
     )
 
 

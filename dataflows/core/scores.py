@@ -87,7 +87,7 @@ class ScoreEncoder:
                 batch.time_us[keep],
                 batch.partition[keep].astype(np.int64),
                 batch.offset[keep],
-                batch.seq + keep,
+                batch.seq[keep],
             ]
         )
         doubles = np.zeros((0, k))

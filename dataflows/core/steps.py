@@ -12,24 +12,26 @@ if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
 
-    from noskew.dataflows.core.batch import Batch
+    from noskew.dataflows.core.batch import Batch, Turn
     from noskew.dataflows.core.engine import Engine, Features
     from noskew.dataflows.core.order import Journaled, Merged, Waiting
 
 TURN_MAX = 8
-"""Batches taken before the sinks may settle: it bounds what one journal entry has to hold."""
+"""Turns taken before the sinks may settle: it bounds what one journal entry has to hold."""
 
 
 @dataclass(slots=True)
 class Decoded:
-    """Records of one read as columns, in offset order per partition.
+    """Records of one read as columns: one batch a stream, in offset order per partition.
 
-    ended    bool[partitions]  the partition has no unread record, or waits for the registry
-    held     bool[partitions]  the partition is not being read now
+    came     bool[inputs]  the input delivered some
+    ended    bool[inputs]  the input has no unread record, or waits for the registry
+    held     bool[inputs]  the input is not being read now
     drained  nothing more has arrived
     """
 
-    batch: Batch
+    batches: tuple[Batch, ...]
+    came: NDArray[np.bool_]
     ended: NDArray[np.bool_]
     held: NDArray[np.bool_]
     drained: bool
@@ -40,13 +42,13 @@ class Decoded:
 class Work:
     """Records in processing order and what has been computed of them.
 
-    batch     None: nothing to do but to look at the clock (or, with ``stop``, to finish)
+    turn      None: nothing to do but to look at the clock (or, with ``stop``, to finish)
     end       the sequence number after these records
     silent    being rebuilt from the journal: state only, nothing is put out
     margin, score  float64[n] each; None without a model
     """
 
-    batch: Batch | None
+    turn: Turn | None
     end: int
     silent: bool = False
     stop: bool = False
@@ -88,27 +90,27 @@ class Order:
         Only at that item have all steps seen the same records: the sinks settle there. The
         journal's last records and the first live ones never come in one call, for the same reason.
         """
-        self.waiting.add(decoded.batch)
-        self._merged.delivered(decoded.batch, decoded.held, drained=decoded.drained)
+        self.waiting.add(decoded.batches)
+        self._merged.delivered(decoded.came, decoded.held, drained=decoded.drained)
         if decoded.stop:
             yield Work(None, silent=not self._journaled.done, stop=True, end=self.seq)
             return
         silent = not self._journaled.done
-        turn = (
+        turns = (
             self._journaled.take(self.waiting, self.seq)
             if silent
             else self._merged.take(self.waiting, decoded.ended, self.seq)
         )
-        for batch in islice(turn, TURN_MAX):
-            self.seq = batch.seq + len(batch)
-            yield Work(batch, silent=silent, end=self.seq)
+        for turn in islice(turns, TURN_MAX):
+            self.seq = turn.end
+            yield Work(turn, silent=silent, end=self.seq)
         yield Work(None, silent=not self._journaled.done, end=self.seq)
 
 
 def features(engine: Engine, work: Work) -> Work:
     """Update the state with a batch and compute its vectors."""
-    if work.batch is not None:
-        work.features = engine.process(work.batch)
+    if work.turn is not None:
+        work.features = engine.process(work.turn)
     return work
 
 

@@ -1,67 +1,63 @@
-"""One table: the state of one (stream, entity), its growth, and the rows readers get from it.
+"""One table: the state of one (stream, entity), and the rows readers get from it.
 
-The work is done by the kernels; here their arrays are made, grown when a kernel stops for want of
-room, and read out. Nothing here is per event.
+The work is done by the kernels; their arrays are made, grown when a kernel stops for want of room,
+and shrunk by ``pools``. Nothing here is per event.
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Final, TypeVar
+from typing import TYPE_CHECKING, Any, Final
 
 import numpy as np
 
-from noskew.dataflows.core.rows import Rows
-from noskew.dataflows.definition.plan import Stat
-from noskew.kernels import layout
-from noskew.kernels.keys import clear, copy_keys, locate, rehash
+from noskew.dataflows.core import pools
+from noskew.dataflows.core.kernel_plan import kernel_plan
+from noskew.dataflows.core.remembered import Codes
+from noskew.dataflows.core.shape import Layout
+from noskew.dataflows.definition.plan import MOVING
+from noskew.kernels import layout, values
+from noskew.kernels.finishing import finish
+from noskew.kernels.keys import copy_keys, locate
 from noskew.kernels.layout import (
-    CHUNK,
-    CHUNK_COLUMNS,
     COUNTER_CHANGED,
-    COUNTER_CHUNKS,
     COUNTER_ENTRIES,
-    COUNTER_FREE_CHUNK,
-    COUNTER_FREE_SLOT,
-    COUNTER_GARBAGE,
-    COUNTER_HEAP,
     COUNTER_KEYS,
     COUNTER_REPORTS,
     COUNTER_SLOTS,
     COUNTERS,
-    EDGE_COUNT,
-    EDGE_SUMS,
-    END,
+    FOREVER,
     KEY_CAP,
     MARK_CHANGED,
     MARK_LISTED,
+    NO_TIME,
+    NULL,
     REPORT_SPLIT,
-    REPORT_WIDTH,
-    SLOT_EDGES,
     SLOT_KEY,
     SLOT_LENGTH,
     SLOT_LIVE,
     SLOT_MARKS,
     SLOT_NEWEST,
+    SLOT_ROW_FOLD,
+    SLOT_ROW_HORIZON,
     SLOT_ROW_SEQ,
-    Shape,
-    State,
+    Records,
 )
-from noskew.kernels.windows import advance, free_slots, read_rows
+from noskew.kernels.reading import find_rows
+from noskew.kernels.windows import ASKED, BLOCK, advance, free_slots
 from noskew.schemas.columns import Strings
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-    from noskew.dataflows.core.batch import Batch
-    from noskew.dataflows.definition.plan import TablePlan
+    from noskew.dataflows.core.lane import Lane
+    from noskew.dataflows.definition.plan import StreamPlan, TablePlan
     from noskew.schemas.columns import Column
 
 _FIRST_ROWS: Final = 1024
-"""Slots and chunks a table starts with; both double when they run out."""
+"""Slots and chunks a table starts with."""
 _REPORTS: Final = 256
 _NO_HEAP: Final = np.zeros(0, np.uint8)
-_Scalar = TypeVar("_Scalar", bound=np.generic)
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,256 +82,233 @@ class CappedKey:
 
 
 class Table:
-    """State and statistics of one entity.
+    """State and statistics of one entity of one stream.
 
-    nullable  fields of the stream that may be null
     key_cap   entries a key may hold; smaller only in tests
+    keep_us   how far below the horizon an entry of its stream can be open to revision
+    gone_us   how far the horizon must pass a key's newest entry before it is gone: as far as the
+              table's own windows reach, unless another table keeps the entity for longer
     """
 
-    def __init__(self, plan: TablePlan, nullable: frozenset[str], key_cap: int = KEY_CAP) -> None:
+    def __init__(
+        self,
+        plan: TablePlan,
+        stream: StreamPlan,
+        key_cap: int = KEY_CAP,
+        keep_us: int = 0,
+        gone_us: int | None = None,
+    ) -> None:
         self.plan = plan
         self.splits: list[SplitKey] = []
         self.caps: list[CappedKey] = []
-        self._shape, width = _shape(plan, nullable, key_cap)
-        self._state = _empty_state(self._shape, width, len(plan.columns), len(plan.edge_low))
-        self._row_width = len(plan.row_ops) + int(
-            np.count_nonzero(plan.op_kind[plan.row_ops] == Stat.SINCE_LAST)
+        made = Layout(
+            plan,
+            stream,
+            key_cap,
+            max(keep_us, plan.reach_us),
+            plan.reach_us if gone_us is None else gone_us,
         )
-        self._gone: list[Column] = []
-        # No key can be gone before the horizon reaches this: sweeps below it cost nothing.
-        self._next_gone_us = layout.FOREVER
+        self._plan = kernel_plan(made)
+        self._made = made
+        self._strings = plan.key_type == "string"
+        self._state = pools.empty(made)
+        self._homes = np.zeros(1, np.int64)
+        texts = [i for i, column in enumerate(plan.columns) if column.kind == "text"]
+        self._codes = {place: Codes() for place in texts}
+        self._scratch = (
+            np.zeros((made.words, BLOCK), np.int64),
+            np.zeros((ASKED, BLOCK), np.int64),
+            np.zeros(BLOCK, np.float64),
+        )
+        self.row_width = len(plan.row) + sum(plan.ops[op].stat in MOVING for op in plan.row)
 
     @property
     def keys(self) -> int:
         """Return how many keys have state."""
-        return int(self._state.counters[COUNTER_KEYS])
+        return int(self._state.aux[COUNTERS, COUNTER_KEYS])
 
     @property
     def entries(self) -> int:
         """Return how many entries are held."""
-        return int(self._state.counters[COUNTER_ENTRIES])
+        return int(self._state.aux[COUNTERS, COUNTER_ENTRIES])
 
     @property
     def memory(self) -> int:
         """Return the bytes of all arrays of this table."""
         return sum(array.nbytes for array in self._state)
 
-    def process(
-        self,
-        batch: Batch,
-        horizon_us: NDArray[np.int64],
-        mode: NDArray[np.uint8],
-        nodes: NDArray[np.float64],
-        flags: NDArray[np.int32],
-    ) -> None:
-        """Insert and evaluate a batch; ``nodes`` and ``flags`` are written (see ``advance``)."""
-        count = len(batch)
-        values = np.empty((len(self.plan.columns), count), np.int64)
-        for place, name in enumerate(self.plan.columns):
-            column = batch.columns[name]
-            assert isinstance(column, np.ndarray), f"{name} is text"  # the definition refuses it
-            values[place] = column
-        heap, key, length = _key_arrays(batch.columns[self.plan.entity])
+    def process(self, lane: Lane, nodes: NDArray[np.float64], flags: NDArray[np.int32]) -> None:
+        """Work through a lane; ``nodes`` and ``flags`` are written (see ``advance``)."""
+        count = len(lane)
+        heap, key, length = _key_arrays(lane.key)
         hashes = np.empty(count, np.int64)
         found = np.empty(count, np.int64)
-        locate(self._shape, self._state, heap, key, length, hashes, found)
-        inserted = batch.time_us[mode == layout.MODE_INSERT]
-        if not self.plan.anchored and len(inserted):
-            self._next_gone_us = min(self._next_gone_us, int(inserted.min()) + self.plan.reach_us)
+        locate(int(self._strings), self._state, heap, key, length, hashes, found)
+        records = Records(
+            heap, key, length, hashes, found, lane.action, lane.time_us, lane.horizon_us,
+            lane.fold_us, lane.partition, lane.seq, lane.target, lane.old_us,
+            self._lane_fields(lane),
+        )  # fmt: skip
         done = 0
         while True:
             done = advance(
-                self._shape, self._state, done, heap, key, length, hashes, found,
-                batch.time_us, horizon_us, mode, batch.partition, batch.seq,
-                values, nodes, flags,
-            )  # fmt: skip
+                self._plan, self._state, records, done, self._homes, *self._scratch, nodes, flags
+            )
             self._take_reports()
             if done == count:
                 return
-            self._grow(int(length[done]))
+            self._state = pools.grow(self._made, self._state, int(length[done]))
 
-    def sweep(self, horizon_us: int) -> None:
-        """Free the keys that no later record can see: the horizon passed all their entries."""
-        if self.plan.anchored or horizon_us < self._next_gone_us:
-            return
+    def changed(self) -> NDArray[np.int64]:
+        """Return the slots of keys whose row changed since the last call."""
         state = self._state
-        used = state.slots[: state.counters[COUNTER_SLOTS]]
-        live = used[:, SLOT_LIVE] == 1
-        newest = used[:, SLOT_NEWEST]
-        slots = np.flatnonzero(live & (newest <= horizon_us - self.plan.reach_us))
-        if len(slots):
-            self._gone.append(self._keys_of(slots))
-            free_slots(self._shape, state, slots)
-            live[slots] = False
-        oldest = newest[live].min(initial=layout.FOREVER - self.plan.reach_us)
-        self._next_gone_us = int(oldest) + self.plan.reach_us
-
-    def drain(self) -> Rows:
-        """Return the rows that changed and the keys that went since the last call, as copies."""
-        state = self._state
-        listed = state.changed[: state.counters[COUNTER_CHANGED]]
+        listed = state.changed[: state.aux[COUNTERS, COUNTER_CHANGED]]
         marks = state.slots[listed, SLOT_MARKS]
         state.slots[listed, SLOT_MARKS] = marks & ~(MARK_CHANGED | MARK_LISTED)
-        slots = listed[(marks & MARK_CHANGED) != 0].astype(np.int64)
-        state.counters[COUNTER_CHANGED] = 0
-        words = np.empty((len(slots), self._row_width), np.int64)
-        until_us = np.empty(len(slots), np.int64)
-        nothing = np.zeros((len(self.plan.columns), 1), np.int64)
-        read_rows(self._shape, state, slots, nothing, until_us, words, words.view(np.float64))
-        return Rows(
-            entity=self.plan.entity,
-            slot=slots.astype(np.int32),
-            key=self._keys_of(slots),
-            time_us=state.slots[slots, SLOT_NEWEST],
-            until_us=until_us,
-            seq=state.slots[slots, SLOT_ROW_SEQ],
-            words=words,
-            gone=self._take_gone(),
-        )
+        state.aux[COUNTERS, COUNTER_CHANGED] = 0
+        slots: NDArray[np.int64] = listed[(marks & MARK_CHANGED) != 0].astype(np.int64)
+        live: NDArray[np.int64] = slots[state.slots[slots, SLOT_LIVE] == 1]
+        return live
 
-    def _keys_of(self, slots: NDArray[np.int64]) -> Column:
+    def slots_of(self, keys: Column) -> NDArray[np.int64]:
+        """Return the slots of keys, -1 for those that have none."""
+        heap, key, length = _key_arrays(keys)
+        hashes = np.empty(len(keys), np.int64)
+        found = np.empty(len(keys), np.int64)
+        locate(int(self._strings), self._state, heap, key, length, hashes, found)
+        return found
+
+    def newest_us(self, slots: NDArray[np.int64]) -> NDArray[np.int64]:
+        """Return the greatest entry time of each slot; ``NO_TIME`` for none."""
+        newest: NDArray[np.int64] = self._state.slots[np.maximum(slots, 0), SLOT_NEWEST]
+        return newest
+
+    def touched(
+        self, slots: NDArray[np.int64]
+    ) -> tuple[NDArray[np.int64], NDArray[np.int64], NDArray[np.int64]]:
+        """Return seq, horizon and fold line of the record that changed each slot last."""
+        rows = self._state.slots[np.maximum(slots, 0)]
+        return rows[:, SLOT_ROW_SEQ], rows[:, SLOT_ROW_HORIZON], rows[:, SLOT_ROW_FOLD]
+
+    def read(
+        self,
+        slots: NDArray[np.int64],
+        as_of_us: NDArray[np.int64],
+        horizon_us: NDArray[np.int64],
+        fold_us: NDArray[np.int64],
+    ) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+        """Return (until_us int64[k], words int64[k, row_width]) as of times; -1: no history."""
+        k = len(slots)
+        until_us, found = np.empty(k, np.int64), np.empty((self._made.words, k), np.int64)
+        nothing = np.zeros((self._made.fields - 1, 1), np.int64)
+        which = np.maximum(slots, 0)
+        find_rows(
+            self._plan, self._state, which, as_of_us, horizon_us, fold_us, nothing, until_us, found
+        )
+        nodes = np.empty((max((op.node for op in self.plan.ops), default=-1) + 1, k))
+        finish(
+            self._plan, self._state.big, k, found, np.full(k, -1), as_of_us, horizon_us, nothing,
+            np.arange(k), np.empty(k, np.int64), np.empty(k, np.int64), np.empty(k), nodes,
+            np.zeros(k, np.int32),
+        )  # fmt: skip
+        return until_us, self._words(found, as_of_us, nodes)
+
+    def _words(
+        self, found: NDArray[np.int64], as_of_us: NDArray[np.int64], nodes: NDArray[np.float64]
+    ) -> NDArray[np.int64]:
+        """Return rows as stored: bits of each value; of a moving one the anchor and its value."""
+        words = np.empty((len(as_of_us), self.row_width), np.int64)
+        at = 0
+        for place in self.plan.row:
+            op = self.plan.ops[place]
+            value = nodes[op.node].view(np.int64)
+            if op.stat in MOVING:
+                word, anchor = self._made.anchor(place)
+                known = (found[anchor] != NO_TIME) & (found[anchor] != FOREVER)
+                words[:, at] = np.where(known, found[anchor], as_of_us)
+                # Since its newest event no time has passed there.
+                then = found[word] if word >= 0 else np.int64(0)
+                words[:, at + 1] = np.where(known, then, value)
+                at += 2
+            else:
+                words[:, at] = value
+                at += 1
+        return words
+
+    def ripe(self, gone_us: int) -> NDArray[np.int64]:
+        """Return the slots whose every entry lies at or below ``gone_us``."""
+        used = self._state.slots[: self._state.aux[COUNTERS, COUNTER_SLOTS]]
+        ripe = (used[:, SLOT_LIVE] == 1) & (used[:, SLOT_NEWEST] <= gone_us)
+        return np.flatnonzero(ripe)
+
+    def oldest_us(self) -> int:
+        """Return the least of the keys' newest times: before it no key can be gone."""
+        used = self._state.slots[: self._state.aux[COUNTERS, COUNTER_SLOTS]]
+        live = used[:, SLOT_LIVE] == 1
+        return int(used[live, SLOT_NEWEST].min(initial=layout.FOREVER))
+
+    def free(self, slots: NDArray[np.int64]) -> None:
+        """Free keys with all they hold."""
+        free_slots(self._plan, self._state, slots)
+
+    def shrink(self) -> None:
+        """Give memory back where more than half of what was taken is free."""
+        self._state = pools.shrink(self._made, self._state)
+
+    def keys_of(self, slots: NDArray[np.int64]) -> Column:
         """Return copies of the keys of live slots."""
         start: NDArray[np.int64] = self._state.slots[slots, SLOT_KEY]
-        if not self._shape.strings:
+        if not self._strings:
             return start
         length: NDArray[np.int64] = self._state.slots[slots, SLOT_LENGTH]
         heap = np.empty(int(length.sum()), np.uint8)
         copy_keys(self._state.heap, start, length, heap)
         return Strings(heap, start, length)
 
-    def _take_gone(self) -> Column:
-        """Return each key once that went and has no slot now; only swept keys come here."""
-        parts, self._gone = self._gone, []
-        if self._shape.strings:
-            # A Python loop, but over keys that went since the last flush, not over events.
-            texts = [part.to_list() for part in parts if isinstance(part, Strings)]
-            keys: Column = Strings.from_list(dict.fromkeys(text for part in texts for text in part))
-        else:
-            arrays = [part for part in parts if not isinstance(part, Strings)]
-            keys = np.unique(np.concatenate([np.zeros(0, np.int64), *arrays]))
-        heap, key, length = _key_arrays(keys)
-        hashes = np.empty(len(keys), np.int64)
-        found = np.empty(len(keys), np.int64)
-        locate(self._shape, self._state, heap, key, length, hashes, found)
-        away = np.flatnonzero(found < 0)
-        return keys.take(away) if isinstance(keys, Strings) else keys[away]
+    def _lane_fields(self, lane: Lane) -> NDArray[np.int64]:
+        """Return entries without their times, int64[fields, m]: a value a pair, handle."""
+        fields = np.empty((self._made.fields - 1, len(lane)), np.int64)
+        values = [self._coded(place, column) for place, column in enumerate(lane.columns)]
+        for (column, selected), place in self._made.pairs.items():
+            fields[place] = 1 if column < 0 else values[column]
+            if selected >= 0:
+                fields[place, (lane.bits >> selected) & 1 == 0] = NULL
+        if self._made.handle > 0:
+            fields[self._made.handle - 1] = lane.handle
+            handles = int(lane.handle.max(initial=-1)) + 1
+            if handles > len(self._homes):
+                homes = np.zeros(2 * handles, np.int64)
+                homes[: len(self._homes)] = self._homes
+                self._homes = homes
+        return fields
+
+    def _coded(self, place: int, column: Column) -> NDArray[np.int64]:
+        """Return a value column as int64; texts as numbers, where they are told apart."""
+        if not isinstance(column, Strings):
+            return column.astype(np.int64, copy=False)
+        codes = self._codes[place]
+        found = codes.of(column)
+        if len(found) == len(column):
+            return found
+        # Numbers that neither an entry nor a count of values holds are free again.
+        state = self._state
+        pairs = [at for (one, _), at in self._made.pairs.items() if one == place]
+        held = state.entries[:, [1 + at for at in pairs]].ravel()
+        return codes.of(column, np.concatenate([held, state.values[:, values.VALUE]]))
 
     def _take_reports(self) -> None:
         """Turn the kernel's reports into objects: rare, and before a slot can be reused."""
         state = self._state
-        reports = state.reports[: state.counters[COUNTER_REPORTS]]
+        reports = state.reports[: state.aux[COUNTERS, COUNTER_REPORTS]]
         for kind, slot, first, other, seq in reports.tolist():
-            keys = self._keys_of(np.array([slot], np.int64))
+            keys = self.keys_of(np.array([slot], np.int64))
             key = keys.to_list()[0] if isinstance(keys, Strings) else int(keys[0])
             assert key is not None, "a slot's key is never null"
             if kind == REPORT_SPLIT:
                 self.splits.append(SplitKey(self.plan.entity, key, first, other, seq))
             else:
                 self.caps.append(CappedKey(self.plan.entity, key, first, seq))
-        state.counters[COUNTER_REPORTS] = 0
-
-    def _grow(self, key_bytes: int) -> None:
-        """Make room for at least one more record, whose key has ``key_bytes`` bytes."""
-        state = self._state
-        counters = state.counters
-        chunks, slots = len(state.chunks), len(state.slots)
-        if counters[COUNTER_FREE_CHUNK] == END and counters[COUNTER_CHUNKS] >= chunks:
-            state = state._replace(
-                chunks=_enlarged(state.chunks, 2 * chunks),
-                entries=_enlarged(state.entries, 2 * chunks * CHUNK),
-            )
-        if counters[COUNTER_FREE_SLOT] == END and counters[COUNTER_SLOTS] >= slots:
-            state = state._replace(
-                slots=_enlarged(state.slots, 2 * slots),
-                changed=_enlarged(state.changed, 2 * slots),
-            )
-        if 2 * (counters[COUNTER_KEYS] + 1) > len(state.lookup):
-            index = np.full(2 * len(state.lookup), -1, np.int32)
-            rehash(state, index)
-            state = state._replace(lookup=index)
-        self._state = state
-        if self._shape.strings and counters[COUNTER_HEAP] + key_bytes > len(state.heap):
-            self._rebuild_heap(key_bytes)
-
-    def _rebuild_heap(self, key_bytes: int) -> None:
-        """Copy the live keys into a new heap, twice as large as they and the next key need."""
-        state = self._state
-        live = np.flatnonzero(state.slots[: state.counters[COUNTER_SLOTS], SLOT_LIVE] == 1)
-        start = state.slots[live, SLOT_KEY]
-        length = state.slots[live, SLOT_LENGTH]
-        used = int(length.sum())
-        heap = np.empty(2 * (used + key_bytes) + _FIRST_ROWS, np.uint8)
-        copy_keys(state.heap, start, length, heap)
-        state.slots[live, SLOT_KEY] = start
-        state.counters[COUNTER_HEAP] = used
-        state.counters[COUNTER_GARBAGE] = 0
-        self._state = state._replace(heap=heap)
-
-
-def _shape(plan: TablePlan, nullable: frozenset[str], key_cap: int) -> tuple[Shape, int]:
-    """Return the plan as the kernels read it, and the width of a slot."""
-    columns: list[tuple[int, ...]] = []
-    width = EDGE_SUMS
-    for name in plan.columns:
-        # Without nulls the number of values is the number of members: one word less per edge.
-        own = name in nullable
-        columns.append((width, width + 1 if own else EDGE_COUNT, int(own)))
-        width += 2 if own else 1
-    field = SLOT_EDGES
-    edges: list[tuple[int, ...]] = []
-    for offset, low in zip(plan.edge_offset_us.tolist(), plan.edge_low.tolist(), strict=True):
-        edges.append((offset, int(low), field))
-        field += width
-    places: dict[tuple[int, int, int], int] = {}
-    extremes: list[tuple[int, ...]] = []
-    ops: list[tuple[int, ...]] = []
-    for kind, window, column, node in zip(
-        plan.op_kind.tolist(), plan.op_window.tolist(),
-        plan.op_column.tolist(), plan.op_node.tolist(), strict=True,
-    ):  # fmt: skip
-        low, high, extreme = -1, -1, -1
-        if window >= 0:
-            low, high = int(plan.window_low[window]), int(plan.window_high[window])
-        if kind in {Stat.MIN, Stat.MAX}:
-            sign = 1 if kind == Stat.MAX else -1
-            extreme = places.setdefault((window, column, sign), len(places))
-            if extreme == len(extremes):
-                extremes.append((column, sign, field, low, high))
-                field += 1
-        ops.append((kind, node, column, extreme, low, high))
-    shape = Shape(
-        edges=_table(edges, 3),
-        columns=_table(columns, 3),
-        extremes=_table(extremes, 5),
-        ops=_table(ops, 6),
-        row_ops=_int64(plan.row_ops),
-        windows=_int64(np.stack([plan.window_low, plan.window_high], axis=1)),
-        reach_us=int(plan.reach_us),
-        anchored=int(plan.anchored),
-        primary=int(plan.primary),
-        strings=int(plan.key_type == "string"),
-        key_cap=key_cap,
-    )
-    return shape, field
-
-
-def _empty_state(shape: Shape, width: int, columns: int, edges: int) -> State:
-    state = State(
-        lookup=np.full(4 * _FIRST_ROWS, -1, np.int32),
-        slots=np.zeros((_FIRST_ROWS, width), np.int64),
-        chunks=np.zeros((_FIRST_ROWS, CHUNK_COLUMNS + 4 * columns), np.int64),
-        entries=np.zeros((_FIRST_ROWS * CHUNK, 1 + columns), np.int64),
-        heap=np.zeros(_FIRST_ROWS if shape.strings else 0, np.uint8),
-        changed=np.zeros(_FIRST_ROWS, np.int32),
-        reports=np.zeros((_REPORTS, REPORT_WIDTH), np.int64),
-        counters=np.zeros(COUNTERS, np.int64),
-        before=np.zeros(edges, np.int64),
-    )
-    state.counters[COUNTER_FREE_CHUNK] = END
-    state.counters[COUNTER_FREE_SLOT] = END
-    state.counters[COUNTER_SLOTS] = 1  # slot 0: the key without entries
-    clear(shape.edges, shape.extremes, state.slots, 0)
-    return state
+        state.aux[COUNTERS, COUNTER_REPORTS] = 0
 
 
 def _key_arrays(
@@ -352,16 +325,6 @@ def _key_arrays(
     return _NO_HEAP, key, key
 
 
-def _table(rows: list[tuple[int, ...]], width: int) -> NDArray[np.int64]:
-    return np.array(rows, np.int64).reshape(len(rows), width)
-
-
 def _int64(values: Any) -> NDArray[np.int64]:
     """Return int64 as kernels take it: contiguous and writeable, so that one version compiles."""
     return np.require(values, np.int64, ["C_CONTIGUOUS", "WRITEABLE"])
-
-
-def _enlarged(array: NDArray[_Scalar], rows: int) -> NDArray[_Scalar]:
-    larger = np.zeros((rows, *array.shape[1:]), array.dtype)
-    larger[: len(array)] = array
-    return larger

@@ -44,6 +44,7 @@ class Field:
     avro      its type without null: "long", "enum", ...; "union" where there is no single one
     kind      "int", "float", "string", or "" for a type that cannot be a column
     logical   Avro's logical type, empty where there is none
+    symbols   of an enum
     """
 
     name: str
@@ -51,6 +52,12 @@ class Field:
     kind: str
     logical: str
     nullable: bool
+    symbols: tuple[str, ...] = ()
+
+    @property
+    def timestamp(self) -> bool:
+        """Return whether it is a moment: its column is in microseconds."""
+        return self.logical.removeprefix("local-") in TIMES
 
     @property
     def shown(self) -> str:
@@ -165,17 +172,19 @@ def _field(entry: dict[str, Any], named: dict[str, Any]) -> Field:
     nullable = len(plain) < len(branches)
     if len(plain) != 1:
         return Field(entry["name"], "union" if plain else "null", "", "", nullable=nullable)
-    avro, logical = _type(plain[0], named)
-    return Field(entry["name"], avro, KINDS.get(avro, ""), logical, nullable=nullable)
+    avro, logical, symbols = _type(plain[0], named)
+    kind = KINDS.get(avro, "")
+    return Field(entry["name"], avro, kind, logical, nullable=nullable, symbols=symbols)
 
 
-def _type(schema: Any, named: dict[str, Any]) -> tuple[str, str]:
-    """Return the Avro type of what is not a union, and its logical type."""
+def _type(schema: Any, named: dict[str, Any]) -> tuple[str, str, tuple[str, ...]]:
+    """Return the Avro type of what is not a union, its logical type and its symbols."""
     if isinstance(schema, str) and schema in named and schema not in KINDS:
         schema = named[schema]
     if isinstance(schema, str):
-        return schema, ""
+        return schema, "", ()
     inner = schema["type"]
     if isinstance(inner, dict):
         return _type(inner, named)
-    return str(inner), str(schema.get("logicalType", ""))
+    symbols = tuple(map(str, schema.get("symbols") or ()))
+    return str(inner), str(schema.get("logicalType", "")), symbols

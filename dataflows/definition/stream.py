@@ -12,20 +12,16 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
-from noskew.dataflows.definition import checks, later
+from noskew.dataflows.definition import checks, vector
 from noskew.dataflows.definition.checks import MOST_ABS
+from noskew.dataflows.definition.condition import Condition
 from noskew.dataflows.definition.durations import duration_us, utc_offset_s
-from noskew.dataflows.definition.expression import (
-    NAMES,
-    Feature,
-    FeatureGroup,
-    Operand,
-    RowFunction,
-    Statistic,
-    feature_name,
-)
+from noskew.dataflows.definition.entity import Entity
+from noskew.dataflows.definition.expression import RowFunction
+from noskew.dataflows.definition.feature import Feature, Operand, feature_name
 from noskew.dataflows.definition.fields import TIMES, find, nearest
-from noskew.dataflows.definition.plan import Row, Stat
+from noskew.dataflows.definition.plan import RECORD_TIMESTAMP, Row
+from noskew.dataflows.definition.semantics import preset
 from noskew.dataflows.errors import DefinitionError
 
 if TYPE_CHECKING:
@@ -46,10 +42,15 @@ class Stream:
     id        field that identifies a record (int, long or string)
     key       field whose values each live in one partition: the *primary* entity
     time      event time: timestamp-micros or timestamp-millis
-    available when the record could first be known; ``time`` unless given
+    available field that says when the record could first be known, or "record_timestamp" for
+              Kafka's own; ``time`` unless given, which a stream that is not scored must
     allowed_lateness  how far below its partition's event clock a record still is aggregated
     max_skew  how far the slowest partition holds the horizon back
-    max_abs   largest absolute value of aggregated columns, or column -> value; 2^40 unless given
+    quantum   float or double column -> "1e-k": aggregated as the integer ``rint(x * 10**k)``
+    max_abs   largest absolute value of aggregated columns, or column -> value (of a column with a
+              quantum: in units of it); 2^40 unless given
+    dedupe    drops a record whose id was accepted in its partition within that span of event time
+    revise    a record with the id of an earlier one replaces it; not of the scored stream
 
     Raises DefinitionError, saying what to write instead.
     """
@@ -60,9 +61,13 @@ class Stream:
     key: str
     time: str
     available: str
+    available_given: bool
     allowed_lateness_us: int
     max_skew_us: int
+    quantum: Mapping[str, int]
     max_abs: int | Mapping[str, int]
+    dedupe_us: int
+    revise: bool
     record: Record
 
     def __init__(
@@ -77,10 +82,13 @@ class Stream:
         available: str | None = None,
         allowed_lateness: str = "1h",
         max_skew: str = "1d",
+        quantum: Mapping[str, str] | None = None,
         max_abs: int | Mapping[str, int] = MOST_ABS,
+        dedupe: str | None = None,
+        revise: bool = False,
         **unknown: Never,
     ) -> None:
-        later.refuse("Stream", unknown, _SETTINGS)
+        checks.unknown("Stream", tuple(unknown), _SETTINGS)
         where = f"stream {feature_name(name, 'Stream')!r}"
         values = {
             "name": name,
@@ -89,17 +97,27 @@ class Stream:
             "key": key,
             "time": time,
             "available": time if available is None else available,
+            "available_given": available is not None,
             "allowed_lateness_us": duration_us(
                 allowed_lateness, f"{where}: allowed_lateness", zero=True
             ),
             "max_skew_us": duration_us(max_skew, f"{where}: max_skew", zero=True),
             "max_abs": dict(max_abs) if isinstance(max_abs, Mapping) else max_abs,
+            "dedupe_us": 0 if dedupe is None else duration_us(dedupe, f"{where}: dedupe"),
+            "revise": checks.flag(revise, f"{where}: revise"),
             "record": find(checks.schema(schema, where), _definition_folder(), name),
         }
         for field, value in values.items():
             object.__setattr__(self, field, value)
         self._check_roles()
-        checks.max_abs(max_abs, where, self.field)
+        object.__setattr__(self, "quantum", checks.quantum(quantum, where, self.field))
+        checks.max_abs(max_abs, self.quantum, where, self.field)
+        if self.dedupe_us and self.revise:
+            message = (
+                f"{where}: dedupe drops a record of an id that was seen, and revise=True lets it "
+                "replace the earlier one; write one of them"
+            )
+            raise DefinitionError(message)
 
     def by(self, column: str) -> Entity:
         """Return the entity that ``column`` identifies, to keep statistics by."""
@@ -108,19 +126,22 @@ class Stream:
         return Entity(self, column)
 
     def column(self, name: str) -> Feature:
-        """Return a column's value: int64 and float64 as they are, booleans 0/1, enums as index."""
+        """Return a column's value: int64 and float64 as they are, booleans 0/1, enums as index.
+
+        Compared with a literal it is a condition for ``where=``; text can only be compared.
+        """
         field = self.field(name, "column()")
-        checks.numeric(field, f"stream {self.name!r}: column({name!r})")
+        checks.column(field, f"stream {self.name!r}: column({name!r})")
         return Feature(RowFunction(self, Row.COLUMN, name, 0))
 
     def hour(self, *, utc_offset: str = "+00:00", **unknown: Never) -> Feature:
         """Return the hour of the event's time, 0 to 23, in UTC or at a fixed offset from it."""
-        later.refuse("hour", unknown, ("utc_offset",))
+        checks.unknown("hour", tuple(unknown), ("utc_offset",))
         return Feature(RowFunction(self, Row.HOUR, "", utc_offset_s(utc_offset)))
 
     def weekday(self, *, utc_offset: str = "+00:00", **unknown: Never) -> Feature:
         """Return the day of the week of the event's time, Monday 0, as ``hour`` does."""
-        later.refuse("weekday", unknown, ("utc_offset",))
+        checks.unknown("weekday", tuple(unknown), ("utc_offset",))
         return Feature(RowFunction(self, Row.WEEKDAY, "", utc_offset_s(utc_offset)))
 
     def field(self, name: object, use: str) -> Field:
@@ -138,14 +159,16 @@ class Stream:
         for role in ("id", "key"):
             name = getattr(self, role)
             checks.identifies(self.field(name, f"{role}="), f"{where}: {role}={name!r}")
-        if self.available == "record_timestamp" and "record_timestamp" not in self.record.fields:
+        if self.available == RECORD_TIMESTAMP and RECORD_TIMESTAMP in self.record.fields:
             message = (
-                f"{where}: available='record_timestamp' comes with streams that are not scored; "
-                "leave it out: a scored record is available at its own time"
+                f"{where}: available={RECORD_TIMESTAMP!r} is Kafka's own time, and also a field of "
+                f"{self.record.origin}; give the field another name in the schema"
             )
             raise DefinitionError(message)
         for role in ("time", "available"):
             name = getattr(self, role)
+            if role == "available" and name == RECORD_TIMESTAMP:
+                continue
             field = self.field(name, f"{role}=")
             if field.logical not in TIMES or field.avro != "long":
                 message = (
@@ -157,116 +180,9 @@ class Stream:
 
 
 _SETTINGS: Final = (
-    "topic", "schema", "id", "key", "time", "available", "allowed_lateness", "max_skew", "max_abs",
+    "topic", "schema", "id", "key", "time", "available", "allowed_lateness", "max_skew", "quantum",
+    "max_abs", "dedupe", "revise",
 )  # fmt: skip
-
-
-@dataclass(frozen=True, slots=True, eq=False)
-class Entity:
-    """A column of a stream that state is kept by; ``Stream.by`` makes it.
-
-    ``over`` is one duration or several (then the call gives a group of features), ``delay`` moves
-    the window's end back: an event at time T sees those with T - delay - over < t <= T - delay.
-    Columns are int or long, or boolean counted as 0 and 1; their nulls are skipped.
-    """
-
-    stream: Stream
-    column: str
-
-    def count(
-        self,
-        column: str | None = None,
-        *,
-        over: str | Sequence[str] | None = None,
-        delay: str = "0s",
-        **unknown: Never,
-    ) -> Feature | FeatureGroup:
-        """Count the events in the window, or those whose ``column`` is not null."""
-        stat = Stat.COUNT if column is None else Stat.COUNT_VALUES
-        return self._windowed(stat, column, over, delay, unknown)
-
-    def sum(
-        self,
-        column: str,
-        *,
-        over: str | Sequence[str] | None = None,
-        delay: str = "0s",
-        **unknown: Never,
-    ) -> Feature | FeatureGroup:
-        """Add up a column exactly; 0 for an empty window."""
-        return self._windowed(Stat.SUM, column, over, delay, unknown)
-
-    def mean(
-        self,
-        column: str,
-        *,
-        over: str | Sequence[str] | None = None,
-        delay: str = "0s",
-        **unknown: Never,
-    ) -> Feature | FeatureGroup:
-        """Average a column's values that are not null, rounded once; NaN if there is none."""
-        return self._windowed(Stat.MEAN, column, over, delay, unknown)
-
-    def min(
-        self,
-        column: str,
-        *,
-        over: str | Sequence[str] | None = None,
-        delay: str = "0s",
-        **unknown: Never,
-    ) -> Feature | FeatureGroup:
-        """Return a column's smallest value; NaN if there is none."""
-        return self._windowed(Stat.MIN, column, over, delay, unknown)
-
-    def max(
-        self,
-        column: str,
-        *,
-        over: str | Sequence[str] | None = None,
-        delay: str = "0s",
-        **unknown: Never,
-    ) -> Feature | FeatureGroup:
-        """Return a column's largest value; NaN if there is none."""
-        return self._windowed(Stat.MAX, column, over, delay, unknown)
-
-    def since_last(self, **unknown: Never) -> Feature:
-        """Return the seconds since the newest other event at or before this one; NaN if none."""
-        later.refuse("since_last", unknown, ())
-        return Feature(Statistic(self.stream, self.column, Stat.SINCE_LAST, "", 0, 0))
-
-    if not TYPE_CHECKING:  # a type checker shall not take any name for a statistic
-
-        def __getattr__(self, name: str) -> object:
-            later.refuse_statistic(name)
-            known = ", ".join(dict.fromkeys(NAMES.values()))
-            message = f"there is no statistic {name!r}; there are {known}"
-            raise AttributeError(message, name=name, obj=self)
-
-    def _windowed(
-        self, stat: Stat, column: object, over: object, delay: object, unknown: Mapping[str, object]
-    ) -> Feature | FeatureGroup:
-        call = f"{self.stream.name}.by({self.column!r}).{NAMES[stat]}()"
-        later.refuse(NAMES[stat], unknown, ("column", "over", "delay"))
-        if over is None:
-            later.refuse_history(call)
-        name = ""
-        if stat is not Stat.COUNT:
-            field = self.stream.field(column, call)
-            checks.aggregated(field, stat, call)
-            checks.exact(self.stream.max_abs, field, call)
-            name = field.name
-        several = isinstance(over, Sequence) and not isinstance(over, str)
-        windows = list(over) if isinstance(over, Sequence) and several else [over]
-        if not windows:
-            message = f'{call}: over=[] has no window; write over="1h" or over=["1h", "7d"]'
-            raise DefinitionError(message)
-        delay_us = duration_us(delay, f"{call}: delay", zero=True)
-        features = tuple(
-            Feature(Statistic(self.stream, self.column, stat, name, width_us, delay_us))
-            for width_us in (duration_us(one, f"{call}: over") for one in windows)
-        )
-        checks.reach(features, call)
-        return FeatureGroup(features) if several else features[0]
 
 
 @dataclass(frozen=True, slots=True)
@@ -283,13 +199,17 @@ class Model:
 class Pipeline:
     """What is scored, by which features in which order, with which model (None: features only).
 
-    ``features`` takes features and groups of them; here they stand one by one.
+    ``features`` takes features and groups of them, of the scored stream and statistics of others;
+    here they stand one by one, settled to ``semantics``: the system whose windows are meant (see
+    ``definition.semantics``). ``streams`` has the scored one first.
     """
 
     name: str
     score: Stream
+    streams: tuple[Stream, ...]
     features: tuple[Feature, ...]
     model: Model | None
+    semantics: str
 
     def __init__(
         self,
@@ -298,18 +218,24 @@ class Pipeline:
         score: Stream,
         features: Sequence[Operand],
         model: Model | None = None,
+        semantics: str = "noskew",
         **unknown: Never,
     ) -> None:
-        later.refuse("Pipeline", unknown, ("name", "score", "features", "model"))
+        settings = ("name", "score", "features", "model", "semantics")
+        checks.unknown("Pipeline", tuple(unknown), settings)
         where = f"pipeline {checks.pipeline_name(name, 'Pipeline')!r}"
         _check_types(score, model, where)
-        checks.apart(name, score.topic, where)
         flat = _flat(features, where)
+        streams = vector.streams(flat, score, where)
+        for stream in streams:
+            checks.apart(name, stream.topic, where)
+        flat = vector.settled(flat, score, preset(semantics), where)
         for field, value in (
-            ("name", name), ("score", score), ("features", flat), ("model", model),
+            ("name", name), ("score", score), ("streams", streams), ("features", flat),
+            ("model", model), ("semantics", semantics),
         ):  # fmt: skip
             object.__setattr__(self, field, value)
-        checks.vector(flat, score, where)
+        vector.check(flat, score, where)
 
 
 def _check_types(score: object, model: object, where: str) -> None:
@@ -328,15 +254,18 @@ def _flat(features: object, where: str) -> tuple[Feature, ...]:
     flat: list[Feature] = []
     for place, item in enumerate(features):
         if not isinstance(item, Operand):
-            hint = (
-                f"{item!r} is an entity; write a statistic of it, such as .count(over='1d')"
-                if isinstance(item, Entity)
-                else f"{item!r} is no feature; a column is written stream.column('name')"
-            )
-            message = f"{where}: features[{place}]: {hint}"
+            message = f"{where}: features[{place}]: {_no_feature(item)}"
             raise DefinitionError(message)
         flat.extend(item.features)
     return tuple(flat)
+
+
+def _no_feature(item: object) -> str:
+    if isinstance(item, Entity):
+        return f"{item!r} is an entity; write a statistic of it, such as .count(over='1d')"
+    if isinstance(item, Condition):
+        return f"{item} is a condition; write it into where=, or give the model the column itself"
+    return f"{item!r} is no feature; a column is written stream.column('name')"
 
 
 def _definition_folder() -> Path:

@@ -10,7 +10,6 @@ from __future__ import annotations
 import statistics
 import time
 from collections import deque
-from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -18,22 +17,23 @@ import numpy as np
 from noskew.dataflows.core.journal import Gap
 from noskew.dataflows.core.tally import Tally
 from noskew.dataflows.errors import PoisonedStateError
+from noskew.dataflows.kafka.letters import Letters
 from noskew.kernels.digest import digest_rows
-from noskew.schemas import records
-from noskew.schemas.reason import STAGE, Reason
+from noskew.kernels.layout import FATE_DEAD, FATE_DUPLICATE, FATE_LATE
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterator, Sequence
 
     from numpy.typing import NDArray
 
-    from noskew.dataflows.core.batch import Batch
-    from noskew.dataflows.core.engine import Engine
+    from noskew.dataflows.core.batch import Batch, Turn
+    from noskew.dataflows.core.engine import Engine, Features
     from noskew.dataflows.core.journal import Ledger
     from noskew.dataflows.core.order import Waiting
     from noskew.dataflows.core.scores import ScoreEncoder
     from noskew.dataflows.core.steps import Work
     from noskew.dataflows.definition.plan import Plan
+    from noskew.dataflows.kafka.letters import Outputs
     from noskew.dataflows.kafka.outbox import Outbox
     from noskew.dataflows.kafka.reader import Reader
     from noskew.dataflows.store.writer import Store
@@ -52,20 +52,6 @@ FLUSH_SHARE = 10
 """An interval lasts at least this many times the median flush, so that flushing stays cheap."""
 
 
-@dataclass(frozen=True, slots=True)
-class Outputs:
-    """Names of the output topics and the registry's ids of their schemas."""
-
-    scores: str
-    dead: str
-    alerts: str
-    journal: str
-    score_id: int
-    dead_id: int
-    alert_id: int
-    journal_id: int
-
-
 class Deliver:
     """Puts out what a batch gave, and settles: outputs, journal, rows, in this order.
 
@@ -82,21 +68,26 @@ class Deliver:
         engine: Engine,
         waiting: Waiting,
         reader: Reader,
-        decoder: Decoder,
+        decoders: Sequence[Decoder],
         store: Store | None,
         score_from: NDArray[np.int64],
     ) -> None:
-        self.tally = Tally()
-        self._plan = plan
+        """Put the sinks together.
+
+        decoders    one per stream
+        score_from  int64[partitions of the scored topic]  the first offset with a score
+        """
+        self.tally = Tally(ledger.last.streams)
         self._outputs = outputs
         self._outbox = outbox
+        self._letters = Letters(plan, ledger.last.topics, outputs, outbox)
         self._encoder = encoder
         self._ledger = ledger
         self._engine = engine
         self._waiting = waiting
         self._reader = reader
-        self._decoder = decoder
-        self._schemas_noted = 0
+        self._decoders = tuple(decoders)
+        self._schemas_noted = [0] * len(self._decoders)
         self._store = store
         self._score_from = score_from
         self._settled_s = self._committed_s = time.monotonic()
@@ -110,11 +101,11 @@ class Deliver:
 
         Raises PoisonedStateError where the steps before do not stand where the journal does.
         """
-        if work.batch is not None:
+        if work.turn is not None:
             if work.silent:
-                self.tally.rebuilt += len(work.batch)
+                self.tally.rebuilt += len(work.turn)
             else:
-                self._put_out(work.batch, work)
+                self._put_out(work.turn, work)
             return
         if not (work.silent or self.live):
             self._begin(work)
@@ -185,21 +176,20 @@ class Deliver:
             self.tally.latency.add(record_time_us, now_us)
         self._emitted_us.clear()
 
-    def _put_out(self, batch: Batch, work: Work) -> None:
-        if work.features is None:
-            raise AssertionError("a batch reached the sinks without features")
-        dead = batch.reason > 0
-        unscored = batch.offset < self._score_from[batch.partition]
-        emitted = ~(dead | unscored)
-        keep = np.flatnonzero(emitted)
+    def _put_out(self, turn: Turn, work: Work) -> None:
         features = work.features
-        vectors = features.vectors
+        if features is None:
+            raise AssertionError("a turn reached the sinks without features")
+        batch = features.batch
+        unscored = batch.offset < self._score_from[batch.partition]
+        emitted = ~(features.dead | unscored)
+        keep = np.flatnonzero(emitted)
         if len(keep):
-            digest = digest_rows(vectors)
+            digest = digest_rows(features.vectors)
             buffer, start = self._encoder.encode(
                 batch,
                 keep,
-                vectors,
+                features.vectors,
                 work.margin,
                 work.score,
                 digest=digest,
@@ -207,108 +197,55 @@ class Deliver:
             )
             self._outbox.send(self._outputs.scores, buffer, start, batch.partition[keep])
             self._emitted_us.append(batch.record_time_us[keep])
-        for position in np.flatnonzero(dead).tolist():
-            self._dead_letter(batch, position)
-        self._ledger.take(batch, _gaps(batch, dead, unscored & ~dead))
-        self.tally.add(batch, emitted, features.flags)
+        for one in turn.batches:
+            self._letters.dead(one)
+        self._ledger.take(turn, self._unused(turn, features, unscored & ~features.dead))
+        self.tally.add(turn, features, emitted)
 
-    def _dead_letter(self, batch: Batch, position: int) -> None:
-        """Keep one record whole: the slow path."""
-        partition, offset = int(batch.partition[position]), int(batch.offset[position])
-        letter = batch.letters[partition, offset]
-        reason = Reason(int(batch.reason[position]))
-        topic = self._ledger.last.topic
-        record_time_us = int(batch.record_time_us[position])
-        value = {
-            "reason": reason.name.lower(),
-            "detail": letter.detail[:1000],
-            "stage": STAGE[reason],
-            "pipeline": self._plan.name,
-            "source": {
-                "stream": self._plan.scored.name,
-                "topic": topic.name,
-                "topic_id": topic.id,
-                "partition": partition,
-                "offset": offset,
-                "record_time": record_time_us if record_time_us > 0 else None,
-            },
-            "schema_id": letter.schema_id,
-            "key": letter.key,
-            "value": letter.value,
-            "headers": [{"name": name, "value": value} for name, value in letter.headers],
-            "seq": batch.seq + position,
-        }
-        encoded = records.encode("dead_letter", value, self._outputs.dead_id)
-        self._outbox.send_one(self._outputs.dead, partition, encoded, letter.key)
+    def _unused(self, turn: Turn, features: Features, unscored: NDArray[np.bool_]) -> Iterator[Gap]:
+        """Yield the ranges of records without a score, and of other streams' not applied."""
+        streams = self._ledger.last.streams
+        for name, batch, fate in zip(streams, turn.batches, features.fates, strict=True):
+            yield from _gaps("dead", name, batch, fate == FATE_DEAD)
+            yield from _gaps("duplicate", name, batch, fate == FATE_DUPLICATE)
+            if batch.stream > 0:  # a late record of the scored stream has a score
+                yield from _gaps("late", name, batch, fate == FATE_LATE)
+        yield from _gaps("unscored", streams[0], features.batch, unscored)
 
     def _writers(self) -> None:
         """Journal writers' schemas at their first use."""
-        for writer in list(self._decoder.writers.values())[self._schemas_noted :]:
-            self._ledger.saw(writer.id, writer.sha256, f"{self._ledger.last.topic.name}-value")
-            self._schemas_noted += 1
+        for place, decoder in enumerate(self._decoders):
+            subject = f"{self._ledger.last.topics[place].name}-value"
+            for writer in list(decoder.writers.values())[self._schemas_noted[place] :]:
+                self._ledger.saw(writer.id, writer.sha256, subject)
+                self._schemas_noted[place] += 1
 
     def _alerts(self) -> None:
         """Raise alerts for what the engine found, and journal the decisions among them."""
         for split in self._engine.splits():
             detail = f"partition {split.first_partition} so far, now also {split.partition}"
             self._ledger.decide("split_key", f"{split.entity}={split.key}", detail, split.seq)
-            self._alert(
-                "split_key",
-                f"{split.entity}={split.key}",
-                split.seq,
-                before=f"partition {split.first_partition}",
-                after=f"partition {split.partition}",
-                remedy="see how the producer partitions this topic: one key must stay in one "
-                "partition, or features marked local are not; the key is counted in both",
-            )
-        for cap in self._engine.caps():
-            self._alert(
-                "key_cap",
-                f"{cap.entity}={cap.key}",
-                cap.seq,
-                before=None,
-                after="2^22 events held",
-                remedy="further events of this key are scored and flagged capped, but not "
-                "aggregated: see whether the key is a default value, or shorten its windows",
-            )
-
-    def _alert(
-        self, kind: str, subject: str, seq: int, *, before: str | None, after: str, remedy: str
-    ) -> None:
-        value = {
-            "kind": kind,
-            "severity": "warning",
-            "subject": subject,
-            "before": before,
-            "after": after,
-            "features": [],
-            "models": [] if self._plan.model is None else [self._plan.model],
-            "source": None,
-            "remedy": remedy,
-            "pipeline": self._plan.name,
-            "seq": seq,
-            "time": None,
-        }
-        encoded = records.encode("alert", value, self._outputs.alert_id)
-        self._outbox.send_one(self._outputs.alerts, 0, encoded)
+            self._letters.split_key(split)
+        for capped in self._engine.caps():
+            self._letters.key_cap(capped)
 
     def _rows(self, seq: int) -> None:
         self._engine.sweep()
-        rows = [table.drain() for table in self._engine.tables]
-        if self._store is not None:
-            self._store.commit(rows, seq)
+        if self._store is None:
+            self._engine.forget_changes()
+        else:
+            self._store.commit(self._engine.rows(), seq)
 
 
-def _gaps(batch: Batch, dead: NDArray[np.bool_], unscored: NDArray[np.bool_]) -> Iterator[Gap]:
-    """Yield the ranges of offsets without a score."""
-    for reason, chosen in (("dead", dead), ("unscored", unscored)):
-        at = np.flatnonzero(chosen)
-        if not len(at):
-            continue
-        at = at[np.argsort(batch.partition[at], kind="stable")]
-        partition, offset = batch.partition[at], batch.offset[at]
-        breaks = np.flatnonzero((np.diff(partition) != 0) | (np.diff(offset) != 1)) + 1
-        firsts = np.concatenate([[0], breaks])
-        lasts = np.concatenate([breaks, [len(at)]]) - 1
-        for first, last in zip(firsts.tolist(), lasts.tolist(), strict=True):
-            yield Gap(reason, int(partition[first]), int(offset[first]), int(offset[last]) + 1)
+def _gaps(reason: str, stream: str, batch: Batch, chosen: NDArray[np.bool_]) -> Iterator[Gap]:
+    """Yield the ranges of offsets of the records chosen, bool[n]."""
+    at = np.flatnonzero(chosen)
+    if not len(at):
+        return
+    at = at[np.argsort(batch.partition[at], kind="stable")]
+    partition, offset = batch.partition[at], batch.offset[at]
+    breaks = np.flatnonzero((np.diff(partition) != 0) | (np.diff(offset) != 1)) + 1
+    firsts = np.concatenate([[0], breaks])
+    lasts = np.concatenate([breaks, [len(at)]]) - 1
+    for first, last in zip(firsts.tolist(), lasts.tolist(), strict=True):
+        yield Gap(reason, stream, int(partition[first]), int(offset[first]), int(offset[last]) + 1)

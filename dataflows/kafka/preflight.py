@@ -17,15 +17,15 @@ from noskew.dataflows.errors import (
     UsageError,
 )
 from noskew.dataflows.kafka import subjects
-from noskew.dataflows.kafka.deliver import Outputs
-from noskew.dataflows.kafka.topics import Admin, deletions, trustworthy_times
+from noskew.dataflows.kafka.letters import Outputs
+from noskew.dataflows.kafka.topics import Admin, deletions, each_once, trustworthy_times
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Mapping
+    from collections.abc import Callable, Iterator, Mapping, Sequence
     from pathlib import Path
 
     from noskew.dataflows.core.journal import Topic
-    from noskew.dataflows.definition.plan import Plan
+    from noskew.dataflows.definition.plan import Plan, StreamPlan
     from noskew.dataflows.settings import Settings
     from noskew.schemas.registry import Registry
 
@@ -38,9 +38,12 @@ RECORD_MAX = 1 << 20
 
 @dataclass(slots=True)
 class Checked:
-    """What the checks found: all that is needed to start."""
+    """What the checks found: all that is needed to start.
 
-    topic: Topic
+    topics   one per stream, in the plan's order
+    """
+
+    topics: tuple[Topic, ...]
     admin: Admin
     outputs: Outputs
     registry: Registry
@@ -90,7 +93,7 @@ def check(plan: Plan, settings: Settings, more: list[Callable[[], object]]) -> C
         except NoskewError as error:
             problems.append(error)
     warnings: list[str] = []
-    topic: Topic | None = None
+    topics: tuple[Topic, ...] = ()
     schemas: tuple[Registry, Resolver, dict[str, int]] | None = None
     try:
         schemas = _schemas(plan, settings, warnings)
@@ -98,10 +101,10 @@ def check(plan: Plan, settings: Settings, more: list[Callable[[], object]]) -> C
         problems.append(error)
     try:
         admin = Admin.connect(settings.brokers)
-        topic = _topics(plan, admin, warnings)
+        topics = _topics(plan, admin, warnings, problems)
     except NoskewError as error:
         problems.append(error)
-    if problems or topic is None or schemas is None:
+    if problems or schemas is None:
         if schemas is not None:
             schemas[1].close()
             schemas[0].close()
@@ -117,7 +120,7 @@ def check(plan: Plan, settings: Settings, more: list[Callable[[], object]]) -> C
         alert_id=ids["alerts"],
         journal_id=ids["journal"],
     )
-    return Checked(topic, admin, outputs, registry, resolver, warnings)
+    return Checked(topics, admin, outputs, registry, resolver, warnings)
 
 
 def _all(problems: list[NoskewError]) -> NoskewError:
@@ -145,19 +148,40 @@ def _schemas(
     return registry, resolver, ids
 
 
-def _topics(plan: Plan, admin: Admin, warnings: list[str]) -> Topic:
-    scored = plan.scored
-    topic = admin.topic(scored.topic)
+def _topics(
+    plan: Plan, admin: Admin, warnings: list[str], problems: list[NoskewError]
+) -> tuple[Topic, ...]:
+    """Look at every input and make our own topics; problems of inputs are told together."""
+    each_once(plan)
+    found, configs = [], []
+    for stream in plan.streams:
+        try:
+            topic, config = _input(stream, admin, warnings)
+        except NoskewError as error:
+            problems.append(error)
+        else:
+            found.append(topic)
+            configs.append(config)
+    if len(found) == len(plan.streams):
+        _ours(plan, admin, found, configs, warnings)
+    return tuple(found)
+
+
+def _input(
+    stream: StreamPlan, admin: Admin, warnings: list[str]
+) -> tuple[Topic, Mapping[str, str]]:
+    """Return a stream's topic and its configuration."""
+    topic = admin.topic(stream.topic)
     if topic is None:
         raise UsageError(
-            f"topic {scored.topic!r} (stream {scored.name!r}) does not exist at {admin.brokers}: "
+            f"topic {stream.topic!r} (stream {stream.name!r}) does not exist at {admin.brokers}: "
             "create it, let its producer do so ('noskew simulate' does), or mend topic= in the "
             "definition"
         )
-    config = admin.config(scored.topic)
+    config = admin.config(stream.topic)
     if config and not trustworthy_times(config):
         raise UsageError(
-            f"topic {scored.topic!r} takes any record timestamp (message.timestamp.type="
+            f"topic {stream.topic!r} takes any record timestamp (message.timestamp.type="
             f"{config.get('message.timestamp.type')}, message.timestamp.after.max.ms="
             f"{config.get('message.timestamp.after.max.ms')}), so a producer could move the clock "
             "into the future: set message.timestamp.type=LogAppendTime, or "
@@ -170,28 +194,40 @@ def _topics(plan: Plan, admin: Admin, warnings: list[str]) -> Topic:
             "origin, and exits with 4 once a record is gone; set cleanup.policy=delete, "
             "retention.ms=-1 and retention.bytes=-1, or start anew then under another name"
         )
+    return topic, config
+
+
+def _ours(
+    plan: Plan,
+    admin: Admin,
+    inputs: Sequence[Topic],
+    configs: Sequence[Mapping[str, str]],
+    warnings: list[str],
+) -> None:
+    """Make our topics where they are absent, and look at those that are there."""
+    scored = inputs[0]
     scores = admin.topic(f"{plan.name}.scores")
-    if scores is not None and scores.partitions != topic.partitions:
+    if scores is not None and scores.partitions != scored.partitions:
         # Not ``ensure``'s advice: scores that exist are not to be deleted.
         raise UnsafeResumeError(
-            f"topic {topic.name!r} has {topic.partitions} partitions, its scores in "
+            f"topic {scored.name!r} has {scored.partitions} partitions, its scores in "
             f"{scores.name!r} have {scores.partitions}: partitions were added since, and keys have "
             "moved between them; restore the topic, or start anew under another pipeline name"
         )
-    room = _room(config)
+    room = _room(configs)
     for name, partitions, extra in (
-        ("scores", topic.partitions, {}),
-        ("dead", topic.partitions, {}),
+        ("scores", scored.partitions, {}),
+        # A dead letter of any stream goes to its own partition number.
+        ("dead", max(topic.partitions for topic in inputs), {}),
         ("alerts", 1, {}),
         ("control", 1, {}),
         ("journal", 1, FOREVER),
     ):
         ours = f"{plan.name}.{name}"
         admin.ensure(ours, partitions, {**room, **extra})
-        if config and name != "control":
+        if any(configs) and name != "control":
             _fits(ours, admin.config(ours), room, warnings)
     _kept(f"{plan.name}.journal", admin.config(f"{plan.name}.journal"))
-    return topic
 
 
 def _kept(journal: str, config: Mapping[str, str]) -> None:
@@ -218,10 +254,10 @@ def _fits(
         )
 
 
-def _room(config: Mapping[str, str]) -> dict[str, str]:
-    """Return how large a record of ours may be, so that none of the input's can stop the run.
+def _room(configs: Sequence[Mapping[str, str]]) -> dict[str, str]:
+    """Return how large a record of ours may be, so that none of the inputs' can stop the run.
 
     A dead letter is its record whole, its key twice, and the reason; a score has ids and keys.
     """
-    taken = int(config.get("max.message.bytes", RECORD_MAX))
+    taken = max(int(config.get("max.message.bytes", RECORD_MAX)) for config in configs)
     return {"max.message.bytes": str(min(2 * taken + RECORD_MAX, 2**31 - 1))}

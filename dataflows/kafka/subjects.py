@@ -30,13 +30,15 @@ OURS = {
 """Topic (behind the pipeline's name) -> our schema of its records."""
 
 
-def connect(url: str, cache_dir: Path | None) -> Registry:
+def connect(url: str, cache_dir: Path | None, timeout_s: float = 1.0) -> Registry:
     """Return the registry at an address, which is not asked for anything yet.
+
+    timeout_s  of each phase of a request, as ``Registry`` has it
 
     Raises UsageError where the address is none.
     """
     try:
-        return Registry(url, cache_dir)
+        return Registry(url, cache_dir, timeout_s)
     except ValueError as error:
         raise UsageError(f"setting registry: {error} (--registry or NOSKEW_REGISTRY)") from error
 
@@ -76,26 +78,27 @@ def register(plan: Plan, registry: Registry, memory: Path, warnings: list[str]) 
 def learn(
     plan: Plan, registry: Registry, resolver: Resolver, warnings: list[str], *, declare: bool
 ) -> None:
-    """Read the versions of the scored topic's subject, so that their first records do not wait.
+    """Read the versions of every stream's subject, so that their first records do not wait.
 
     warnings gets a line where the registry is away
-    declare  register our reader schema as the first version of a subject that does not exist
+    declare  register a stream's reader schema as the first version of a subject that is not there
 
     Raises UsageError where the registry refuses that.
     """
-    subject = f"{plan.scored.topic}-value"
-    try:
-        if declare and not registry.subjects_has(subject):
-            registry.register(subject, plan.scored.schema_text)
-        for schema in registry.versions(subject):
-            resolver.learn(schema)
-    except RegistryRefusedError as error:
-        raise UsageError(str(error)) from error
-    except RegistryAwayError as error:
-        warnings.append(
-            f"the versions of subject {subject!r} cannot be read ({error}): records of schemas "
-            "that are not in the disk cache wait until they can"
-        )
+    for stream in plan.streams:
+        subject = f"{stream.topic}-value"
+        try:
+            if declare and not registry.subjects_has(subject):
+                registry.register(subject, stream.schema_text)
+            for schema in registry.versions(subject):
+                resolver.learn(schema)
+        except RegistryRefusedError as error:
+            raise UsageError(str(error)) from error
+        except RegistryAwayError as error:
+            warnings.append(
+                f"the versions of subject {subject!r} cannot be read ({error}): records of schemas "
+                "that are not in the disk cache wait until they can"
+            )
 
 
 def _key(registry: Registry, subject: str, text: str) -> str:

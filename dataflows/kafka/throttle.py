@@ -11,14 +11,14 @@ if TYPE_CHECKING:
     from noskew.dataflows.kafka.reader import Read, Reader
 
 WAITING_MAX = 200_000
-"""Records that may wait for their turn before the partitions that have most are paused."""
+"""Records that may wait for their turn before the inputs that have most are paused."""
 
 
 class ThrottledReader:
-    """A reader that pauses the fullest partitions while too much waits for its turn.
+    """A reader that pauses the fullest inputs while too much waits for its turn.
 
-    Memory stays bounded when one partition lags behind the others: its records are awaited, and
-    theirs pile up. A paused partition has records waiting, so the merge does not wait for it.
+    Memory stays bounded when one input lags behind the others: its records are awaited, and
+    theirs pile up. A paused input has records waiting, so the merge does not wait for it.
     """
 
     def __init__(self, reader: Reader, waiting: Waiting) -> None:
@@ -28,24 +28,24 @@ class ThrottledReader:
         self._held: set[int] = set()
 
     def read(self) -> Read:
-        """Read, after pausing or resuming partitions as the waiting records demand."""
+        """Read, after pausing or resuming inputs as the waiting records demand."""
         if self._waiting.rows > WAITING_MAX or self._paused:
             self._balance()
         return self._reader.read()
 
-    def hold(self, partition: int, offset: int) -> None:
-        """Stop reading a partition at ``offset``, whatever waits."""
-        self._held.add(partition)
-        self._paused.discard(partition)
-        self._reader.hold(partition, offset)
+    def hold(self, source: int, offset: int) -> None:
+        """Stop reading an input at ``offset``, whatever waits."""
+        self._held.add(source)
+        self._paused.discard(source)
+        self._reader.hold(source, offset)
 
-    def release(self, partition: int) -> None:
-        """Read a held partition again."""
-        self._held.discard(partition)
-        self._reader.release(partition)
+    def release(self, source: int) -> None:
+        """Read a held input again."""
+        self._held.discard(source)
+        self._reader.release(source)
 
     def ended(self) -> bool:
-        """Return whether no partition has an unread record; False while one is held."""
+        """Return whether no input has an unread record; False while one is held."""
         return not (self._held or self._paused) and bool(self._reader.at_end.all())
 
     def close(self) -> None:
@@ -55,12 +55,12 @@ class ThrottledReader:
     def _balance(self) -> None:
         counts = self._waiting.counts()
         share = WAITING_MAX // max(1, len(counts))
-        for partition in list(self._paused):
-            if counts[partition] < share // 2:
-                self._paused.discard(partition)
-                self._reader.release(partition)
+        for source in list(self._paused):
+            if counts[source] < share // 2:
+                self._paused.discard(source)
+                self._reader.release(source)
         if self._waiting.rows > WAITING_MAX:
-            for partition in np.flatnonzero(counts > share).tolist():
-                if partition not in self._paused | self._held:
-                    self._paused.add(partition)
-                    self._reader.hold(partition, int(self._reader.next_offset[partition]))
+            for source in np.flatnonzero(counts > share).tolist():
+                if source not in self._paused | self._held:
+                    self._paused.add(source)
+                    self._reader.hold(source, int(self._reader.next_offset[source]))

@@ -25,6 +25,8 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
+    from noskew.dataflows.definition.plan import Plan
+
 TIMEOUT_S = 3.0
 """How long a broker may take to answer before it counts as unreachable."""
 
@@ -199,6 +201,18 @@ class Admin:
             return None
         high, low = topic_id.get_most_significant_bits(), topic_id.get_least_significant_bits()
         return b"".join((part & (2**64 - 1)).to_bytes(8, "big") for part in (high, low))
+
+
+def each_once(plan: Plan) -> None:
+    """Raise UsageError where two streams read one topic: its offsets are of one input."""
+    for place, stream in enumerate(plan.streams):
+        for other in plan.streams[:place]:
+            if other.topic == stream.topic:
+                raise UsageError(
+                    f"streams {other.name!r} and {stream.name!r} both read topic "
+                    f"{stream.topic!r}: a topic is read once; take the features of both from one "
+                    "stream, or give each a topic of its own"
+                )
 
 
 def when(text: str, setting: str, words: set[str]) -> str | int:

@@ -6,7 +6,7 @@ chunks payments come.
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields
 from typing import TYPE_CHECKING, Final
 
 import numpy as np
@@ -16,6 +16,8 @@ from noskew.dataflows.simulation.population import mix64
 from noskew.dataflows.simulation.timeline import DAY_US, SECOND_US
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from numpy.typing import NDArray
 
     from noskew.dataflows.simulation.columns import PaymentColumns
@@ -92,23 +94,20 @@ class LabelQueue:
             if end < len(labels):
                 left.append(labels[end:])
         self._waiting = left
-        joined = _concatenate(taken)
+        joined = concatenated(taken)
         return joined[np.lexsort((joined.transaction_id, joined.labelled_at))]
 
 
-def _concatenate(parts: list[LabelColumns]) -> LabelColumns:
+def concatenated(parts: Sequence[LabelColumns]) -> LabelColumns:
+    """Return labels one after another."""
     if not parts:
         none = np.zeros(0, np.int64)
         return LabelColumns(none, none, none, none, none, none, none, np.zeros(0, np.int32))
     return LabelColumns(
-        transaction_id=np.concatenate([part.transaction_id for part in parts]),
-        customer_id=np.concatenate([part.customer_id for part in parts]),
-        terminal_id=np.concatenate([part.terminal_id for part in parts]),
-        event_time=np.concatenate([part.event_time for part in parts]),
-        is_fraud=np.concatenate([part.is_fraud for part in parts]),
-        scenario=np.concatenate([part.scenario for part in parts]),
-        labelled_at=np.concatenate([part.labelled_at for part in parts]),
-        partition=np.concatenate([part.partition for part in parts]),
+        **{
+            field.name: np.concatenate([getattr(part, field.name) for part in parts])
+            for field in fields(LabelColumns)
+        }
     )
 
 

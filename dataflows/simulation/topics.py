@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import time
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final, Self
@@ -18,11 +19,13 @@ from noskew.dataflows.simulation.columns import (
     COUNTRIES,
     CURRENCIES,
     ENTRY_MODES,
+    LabelColumns,
     PaymentColumns,
     Words,
     encode_labels,
     encode_payments,
 )
+from noskew.dataflows.simulation.labels import concatenated
 from noskew.dataflows.simulation.population import partition_of
 from noskew.schemas import files
 from noskew.schemas.columns import NULL
@@ -35,8 +38,6 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
-    from noskew.dataflows.simulation.columns import LabelColumns
-
 TRANSACTIONS: Final = "transactions"
 FRAUD_LABELS: Final = "fraud_labels"
 PARTITIONS: Final = 8
@@ -48,10 +49,19 @@ TOPIC_CONFIG: Final = {
 
 BATCH: Final = 65_536
 
+_QUIET: Final = {"log_level": 0}
+"""librdkafka says nothing on standard error: what fails is told by an exception."""
+
 TIMEOUT_S: Final = 60.0
 """How long a broker may be away before its records have failed: no one must wait for ever here."""
 
+PATIENCE_S: Final = 10.0
+"""How long the registry may take: just started it is slow, and nothing waits behind us."""
+
 _REQUIRED: Final = ("transaction_id", "event_time", "customer_id", "amount_cents")
+_LABEL_FIELDS: Final = tuple(
+    field.name for field in dataclasses.fields(LabelColumns) if field.name != "partition"
+)
 
 
 @dataclass(slots=True)
@@ -73,7 +83,7 @@ class Feed:
             admin.ensure(topic, partitions, TOPIC_CONFIG)
         payment_id = register(registry, TRANSACTIONS, "transaction")
         label_id = register(registry, FRAUD_LABELS, "label")
-        return cls(Outbox(brokers, timeout_s=TIMEOUT_S), payment_id, label_id)
+        return cls(Outbox(brokers, _QUIET, timeout_s=TIMEOUT_S), payment_id, label_id)
 
     def __enter__(self) -> Self:
         return self
@@ -127,7 +137,7 @@ def register(registry: str, topic: str, schema: str) -> int:
 
     Raises UsageError where the registry does not answer or refuses.
     """
-    client = subjects.connect(registry, None)
+    client = subjects.connect(registry, None, PATIENCE_S)
     try:
         return client.register(f"{topic}-value", files.text(schema))
     except (RegistryAwayError, RegistryRefusedError) as error:
@@ -163,36 +173,69 @@ def load_parquet(
     do not answer, DeliveryError for records that the broker did not take; ``progress`` gets the
     number sent so far.
     """
-    try:
-        file = pq.ParquetFile(path)
-    except (OSError, pa.ArrowInvalid) as error:
-        message = f"{path} cannot be read as Parquet ({error}); give a file of payments"
-        raise UsageError(message) from error
-    names = file.schema_arrow.names
-    missing = [name for name in _REQUIRED if name not in names]
-    if missing:
-        message = f"{path}: no column {', '.join(missing)}; it has {', '.join(names)}"
-        raise UsageError(message)
+    known = (*PaymentColumns.__slots__, "record_timestamp")
+    file = _opened(path, "payments", _REQUIRED)
     Admin.connect(brokers).ensure(topic, partitions, TOPIC_CONFIG)
     schema_id = register(registry, topic, "transaction")
-    wanted = [name for name in names if name in (*PaymentColumns.__slots__, "record_timestamp")]
     done = 0
-    with Outbox(brokers, timeout_s=TIMEOUT_S) as outbox:
-        for batch in file.iter_batches(BATCH, columns=wanted):
+    with Outbox(brokers, _QUIET, timeout_s=TIMEOUT_S) as outbox:
+        for batch in file.iter_batches(BATCH, columns=_among(file, known)):
             columns = read_payments(batch, partitions)
-            keys = keys_of(columns.customer_id)
-            payload = encode_payments(columns, schema_id)
             outbox.send(
                 topic,
-                *payload,
+                *encode_payments(columns, schema_id),
                 columns.partition,
                 record_time_us=columns.record_time_us,
-                keys=keys,
+                keys=keys_of(columns.customer_id),
             )
             done += len(columns)
             if progress is not None:
                 progress(done)
     return done
+
+
+def load_labels(
+    path: Path | str,
+    brokers: str,
+    topic: str,
+    registry: str,
+    *,
+    until_us: int | None = None,
+    partitions: int = PARTITIONS,
+) -> LabelColumns:
+    """Put a file of labels into a topic, in file order; return those that are still to come.
+
+    The file is as ``noskew simulate`` writes it: the fields of label.avsc by labelled_at, which
+    also is Kafka's timestamp. Labels known after ``until_us`` (None: none) are not sent. Raises
+    as ``load_parquet`` does.
+    """
+    file = _opened(path, "labels", _LABEL_FIELDS)
+    Admin.connect(brokers).ensure(topic, partitions, TOPIC_CONFIG)
+    schema_id = register(registry, topic, "label")
+    rest = []
+    with Outbox(brokers, _QUIET, timeout_s=TIMEOUT_S) as outbox:
+        for batch in file.iter_batches(BATCH, columns=list(_LABEL_FIELDS)):
+            columns = read_labels(batch, partitions)
+            known = len(columns)
+            if until_us is not None:
+                known = int(np.searchsorted(columns.labelled_at, until_us, side="right"))
+            rest.append(columns[known:])
+            columns = columns[:known]
+            outbox.send(
+                topic,
+                *encode_labels(columns, schema_id),
+                columns.partition,
+                record_time_us=columns.labelled_at,
+                keys=keys_of(columns.customer_id),
+            )
+    return concatenated(rest)
+
+
+def read_labels(batch: pa.RecordBatch, partitions: int) -> LabelColumns:
+    """Return rows of a Parquet file as labels, see ``load_labels``."""
+    optional = {"terminal_id": NULL, "scenario": 0}
+    fields = {name: _longs(batch, name, optional.get(name)) for name in _LABEL_FIELDS}
+    return LabelColumns(**fields, partition=partition_of(fields["customer_id"], partitions))
 
 
 def read_payments(batch: pa.RecordBatch, partitions: int) -> PaymentColumns:
@@ -225,6 +268,24 @@ def read_payments(batch: pa.RecordBatch, partitions: int) -> PaymentColumns:
     )
 
 
+def _opened(path: Path | str, what: str, required: tuple[str, ...]) -> pq.ParquetFile:
+    try:
+        file = pq.ParquetFile(path)
+    except (OSError, pa.ArrowInvalid) as error:
+        message = f"{path} cannot be read as Parquet ({error}); give a file of {what}"
+        raise UsageError(message) from error
+    names = file.schema_arrow.names
+    missing = [name for name in required if name not in names]
+    if missing:
+        message = f"{path}: no column {', '.join(missing)}; it has {', '.join(names)}"
+        raise UsageError(message)
+    return file
+
+
+def _among(file: pq.ParquetFile, known: tuple[str, ...]) -> list[str]:
+    return [name for name in file.schema_arrow.names if name in known]
+
+
 def _longs(batch: pa.RecordBatch, name: str, default: int | None = None) -> NDArray[np.int64]:
     """Return a column as int64; nulls are refused where there is no default."""
     if name not in batch.schema.names:
@@ -235,7 +296,7 @@ def _longs(batch: pa.RecordBatch, name: str, default: int | None = None) -> NDAr
     column = column.cast(pa.int64())
     if column.null_count:
         if default is None:
-            message = f"column {name} has {column.null_count} nulls; a payment needs a {name}"
+            message = f"column {name} has {column.null_count} nulls; each row needs a {name}"
             raise UsageError(message)
         column = column.fill_null(default)
     values: NDArray[np.int64] = column.to_numpy(zero_copy_only=False)

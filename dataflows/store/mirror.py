@@ -40,7 +40,7 @@ class Part:
 
 
 class Mirror:
-    """The rows of one entity, by slot of its table."""
+    """The rows of one entity, by slot of its first table."""
 
     def __init__(self, key_type: str, words: int, fingerprint: bytes) -> None:
         self.key_type = key_type

@@ -59,8 +59,8 @@ class Mirrors:
 
     def __init__(self, plan: Plan, names: Names, generation: int) -> None:
         self._mirrors = {
-            table.entity: Mirror(table.key_type, layout.width(table), plan.fingerprint)
-            for table in plan.tables
+            row.entity: Mirror(row.key_type, row.words, plan.fingerprint)
+            for row in layout.entity_rows(plan).values()
         }
         self._all = list(self._mirrors.values())
         self._heads = [names.entity(generation, entity) for entity in self._mirrors]

@@ -1,10 +1,11 @@
 """The layout of an entity row in Redis: one packed little-endian blob (DESIGN section 5).
 
     u16 layout version | 32 bytes fingerprint | u64 seq | i64 event time us |
-    i64 valid_until us (maximum: never) | one 8-byte word per statistic, two if it is anchored
+    i64 valid_until us (maximum: never) | one 8-byte word per statistic, two if it moves
 
-An anchored statistic's words are its anchor (i64 us) and a value (float64); a reader evaluates
-it. Any other statistic is one float64.
+A row holds the statistics of one entity instance over all streams, in vector order. A moving
+statistic's words are its anchor (i64 us) and its value there (float64); a reader evaluates it for
+its own time. Any other statistic is one float64.
 """
 
 from __future__ import annotations
@@ -15,13 +16,14 @@ from typing import TYPE_CHECKING, Any, Final
 
 import numpy as np
 
+from noskew.dataflows.core.rows import fields_of
 from noskew.dataflows.definition.plan import Stat
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-    from noskew.dataflows.core.rows import Rows
-    from noskew.dataflows.definition.plan import TablePlan
+    from noskew.dataflows.core.rows import RowField, Rows
+    from noskew.dataflows.definition.plan import Plan
 
 LAYOUT: Final = 1
 NEVER: Final = 2**63 - 1
@@ -49,9 +51,36 @@ class Row:
     words: NDArray[np.int64]
 
 
-def width(table: TablePlan) -> int:
-    """Return how many words a row of ``table`` has."""
-    return sum(2 if anchored else 1 for anchored in _anchored(table))
+@dataclass(frozen=True, slots=True)
+class EntityRow:
+    """What the rows of one entity hold.
+
+    key_type  "int" or "string"
+    fields    its statistics over all streams, in the row's order
+    """
+
+    entity: str
+    key_type: str
+    fields: tuple[RowField, ...]
+
+    @property
+    def words(self) -> int:
+        """Return how many words a row has."""
+        return sum(field.words for field in self.fields)
+
+    @property
+    def row_bytes(self) -> int:
+        """Return how many bytes a row has."""
+        return _HEADER_BYTES + 8 * self.words
+
+
+def entity_rows(plan: Plan) -> dict[str, EntityRow]:
+    """Return what the rows of each entity of a plan hold, in the order of the entities' tables."""
+    found = {}
+    for name in dict.fromkeys(table.entity for table in plan.tables):
+        tables = [table for table in plan.tables if table.entity == name]
+        found[name] = EntityRow(name, tables[0].key_type, fields_of(tables))
+    return found
 
 
 def dtype(words: int) -> np.dtype[Any]:
@@ -105,23 +134,39 @@ def unpack(blob: bytes) -> Row:
     )
 
 
-def evaluate(table: TablePlan, words: NDArray[np.int64], at_us: int) -> dict[str, float]:
-    """Return the named values of a row for a reader's time.
+def evaluate(
+    fields: tuple[RowField, ...], words: NDArray[np.int64], at_us: int
+) -> dict[str, float]:
+    """Return the named values of a row for a reader's time; NaN for a moving one before its anchor.
 
-    ``since_last`` is (at - anchor) in seconds, one correctly rounded quotient; NaN before the
-    anchor, where the row does not know it.
+    ``since_last`` is (at - anchor) in seconds, one correctly rounded quotient; a decay is its value
+    times 2^(-(at - anchor) / half-life), by the very operations of the engine: the same bits.
     """
+    numbers = words.view(np.float64)
     out = {}
     at = 0
-    for name, anchored in zip(table.row_names, _anchored(table), strict=True):
-        if anchored:
-            passed_us = at_us - int(words[at])
-            out[name] = passed_us / _US_PER_S if passed_us >= 0 else math.nan
+    for field in fields:
+        if field.words == 1:
+            out[field.name] = float(numbers[at])
         else:
-            out[name] = float(words[at : at + 1].view(np.float64)[0])
-        at += 2 if anchored else 1
+            out[field.name] = _moved(field, float(numbers[at + 1]), at_us - int(words[at]))
+        at += field.words
     return out
 
 
-def _anchored(table: TablePlan) -> list[bool]:
-    return [int(table.op_kind[op]) == Stat.SINCE_LAST for op in table.row_ops]
+def _moved(field: RowField, value: float, passed_us: int) -> float:
+    """Return a moving statistic some time after its anchor."""
+    if passed_us < 0 or math.isnan(value):
+        return math.nan
+    if field.op.stat is Stat.SINCE_LAST:
+        return passed_us / _US_PER_S
+    return value * _half_power(passed_us, field.op.half_life_us)
+
+
+def _half_power(passed_us: int, half_life_us: int) -> float:
+    # Readers without decays shall not wait for the compiler to be imported.
+    from noskew.kernels.decay import half_power  # noqa: PLC0415 - see above
+
+    # A few operations: uncompiled they are done before a compiled version is loaded.
+    plain = getattr(half_power, "py_func", half_power)
+    return float(plain(passed_us, half_life_us))

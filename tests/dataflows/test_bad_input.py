@@ -18,7 +18,8 @@ from bad_records import FAULTS, FIELDS, PARTITIONS, POISON, Writers, bad_ones, e
 from definitions import meaning_of
 from kafka_io import Record, ends, payment
 from live import Live
-from naive import Naive, bits
+from meaning import bits
+from naive import Naive
 from paths import shared
 from strategies import SECOND, START_US
 from wire import body, framed
@@ -145,7 +146,7 @@ def test_the_shared_poison_was_among_them(ran: Ran) -> None:
 
 
 def test_the_neighbours_have_the_bits_of_a_stream_without_bad_records(ran: Ran) -> None:
-    naive = Naive(meaning_of(ran.own.pipeline), PARTITIONS)
+    naive = Naive(meaning_of(ran.own.pipeline), [PARTITIONS])
     said = {place: naive.process(ran.good[place]) for place in ran.order if place in ran.good}
     names = [value.name for value in ran.own.pipeline.features]
 
@@ -157,6 +158,7 @@ def test_the_neighbours_have_the_bits_of_a_stream_without_bad_records(ran: Ran) 
         assert {n: bits(v) for n, v in found.items()} == {n: bits(v) for n, v in wanted.items()}
         assert one.value["flags"] == said[place].flags
         assert one.value["event_id"] == ran.good[place].values["transaction_id"]
+    naive.flush()
     rows = {
         at: (r.time_us, r.until_us, tuple(r.words.tolist())) for at, r in ran.own.rows().items()
     }
@@ -173,15 +175,16 @@ def test_what_was_delivered_is_scored_or_dead_in_each_partition(ran: Ran) -> Non
         for partition in range(PARTITIONS)
     ] == delivered
     assert tally.delivered == sum(delivered) == len(ran.order)
-    assert (tally.scored, tally.unscored, tally.late) == (len(ran.good), 0, 0)
-    assert tally.dead == Counter(bad.reason.name.lower() for bad in ran.bad.values())
+    account = tally.streams["payments"]
+    assert (account.scored, account.unscored, account.late) == (len(ran.good), 0, 0)
+    assert account.dead == Counter(bad.reason.name.lower() for bad in ran.bad.values())
 
 
 def test_the_journal_names_exactly_the_dead_ones_as_without_score(ran: Ran) -> None:
     gaps = [gap for entry in ran.own.journal() for gap in entry.gaps]
     places = [(gap.partition, at) for gap in gaps for at in range(gap.first, gap.next)]
 
-    assert {gap.reason for gap in gaps} == {"dead"}
+    assert {(gap.reason, gap.stream) for gap in gaps} == {("dead", "payments")}
     assert sorted(places) == sorted(ran.bad)
 
 

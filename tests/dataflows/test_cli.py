@@ -12,6 +12,7 @@ import subprocess
 import sys
 from typing import TYPE_CHECKING, Any, Final
 
+import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 import typer
@@ -28,7 +29,7 @@ from noskew.dataflows.commands.check import check
 from noskew.dataflows.commands.demo import demo
 from noskew.dataflows.definition.load import load
 from noskew.dataflows.errors import UsageError
-from noskew.dataflows.simulation.parquet import PAYMENTS_SCHEMA
+from noskew.dataflows.simulation.parquet import LABELS_SCHEMA, PAYMENTS_SCHEMA
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -44,6 +45,7 @@ NO_REGISTRY: Final = (
     r"http://127.0.0.1:8081 \(--registry or NOSKEW_REGISTRY\)"
 )
 AWAY: Final = ("--brokers", NOWHERE, "--registry", f"http://{NOWHERE}")
+BARE: Final = ["--redis", "none", "--model", "none", "--state-dir"]
 
 WRONG: Final = """\
 from noskew.dataflows import Pipeline, Stream
@@ -133,26 +135,15 @@ MISTAKES: Final[dict[str, tuple[list[str], str]]] = {
     "run: setting": (["run", DEF, "--threads", "0"], "setting threads = '0'|setting threads = 0"),
     "run: wait": (["run", DEF, "--align-wait-s", "soon"], "setting align_wait_s = 'soon'"),
     "run: servers": (
-        ["run", DEF, *AWAY, "--redis", "none", "--model", "none", "--state-dir", "{tmp}/s"],
+        ["run", DEF, *AWAY, *BARE, "{tmp}/s"],
         "2 problems:\n- the schema registry .*\n- no Kafka broker answers at .*--brokers",
     ),
     "run: state": (
-        ["run", DEF, *AWAY, "--redis", "none", "--model", "none", "--state-dir", "{tmp}/a.file/s"],
+        ["run", DEF, *AWAY, *BARE, "{tmp}/a.file/s"],
         "state directory .*a.file/s cannot be used .*; make it writable, or give --state-dir",
     ),
     "run: registry": (
-        [
-            "run",
-            DEF,
-            *AWAY,
-            *NO_URL,
-            "--redis",
-            "none",
-            "--model",
-            "none",
-            "--state-dir",
-            "{tmp}/s",
-        ],
+        ["run", DEF, *AWAY, *NO_URL, *BARE, "{tmp}/s"],
         f"2 problems:\n- {NO_REGISTRY}\n- no Kafka broker answers at .*--brokers",
     ),
     "replay: registry": (
@@ -203,7 +194,8 @@ def test_a_mistake_is_one_message_and_exit_2(
     tmp_path: Path, arguments: list[str], told: str
 ) -> None:
     (tmp_path / "a.file").touch()
-    pq.write_table(PAYMENTS_SCHEMA.empty_table(), tmp_path / "some.parquet")
+    both = pa.unify_schemas([PAYMENTS_SCHEMA, LABELS_SCHEMA])
+    pq.write_table(both.empty_table(), tmp_path / "some.parquet")
 
     said = refused(tmp_path, *arguments)
 
@@ -268,7 +260,7 @@ def test_how_a_command_failed_is_told_by_its_exit_code(failure: str, code: int, 
         "import sys\n"
         "from noskew.dataflows import cli, errors\n"
         "from noskew.dataflows.commands import check\n"
-        f"def failing(*_): raise {failure}\n"
+        f"def failing(*_, **__): raise {failure}\n"
         "check.check = failing\n"
         "sys.argv = ['noskew', 'check', 'x.py']\n"
         "cli.main()\n"
@@ -301,6 +293,14 @@ def test_check_prints_json(tmp_path: Path) -> None:
     ) | {"definition": DEF}
 
 
+def test_check_prints_its_report_also_where_it_refuses_and_exits_with_1(tmp_path: Path) -> None:
+    code, said = forked(tmp_path, "check", DEF, "--at", "12000/s", "--memory", "4GB")
+
+    assert code == 1, said
+    assert "does not fit: --memory is 4 GB" in said
+    assert "noskew: card_fraud takes " in said
+
+
 def test_simulate_replay_and_train_print_json_one_after_the_other(tmp_path: Path) -> None:
     payments, labels, features = (
         str(tmp_path / f"{name}.parquet") for name in ("payments", "labels", "features")
@@ -309,13 +309,14 @@ def test_simulate_replay_and_train_print_json_one_after_the_other(tmp_path: Path
         tmp_path, "simulate", "--rate", "100", "--seconds", "60", "--days", "60",
         "--customers", "50", "--out", payments, "--labels-out", labels, "--json",
     )  # fmt: skip
-    replayed = printed(tmp_path, "replay", DEF, "--input", payments, "--out", features, "--json")
+    inputs = ["--input", f"payments={payments}", "--input", f"labels={labels}"]
+    replayed = printed(tmp_path, "replay", DEF, *inputs, "--out", features, "--json")
     trained = printed(
         tmp_path, "train", DEF, "--input", features, "--labels", labels,
         "--out", str(tmp_path / "bundle"), "--json",
     )  # fmt: skip
 
-    assert made["payments"] == replayed["read"] == replayed["written"] == 6000
+    assert made["payments"] == replayed["written"] == replayed["read"] - made["labels"] == 6000
     assert replayed["order"] == "canonical"
     assert made["labels"] == pq.read_metadata(labels).num_rows > 0
     assert trained["rows"]["in_files"] == 6000

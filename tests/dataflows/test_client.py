@@ -8,14 +8,18 @@ from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
 import pytest
+from mirrors import STREAMS, Mirror, mark, pay, table, windowed
 from redis_server import RedisServer
-from stored import CUSTOMER, FINGERPRINT, TERMINAL, customers, plan, terminals
+from stored import CUSTOMER, FINGERPRINT, HOUR_US, TERMINAL, customers, plan, terminals
+from turns import HOUR, MINUTE, START, plan_of
 
 from noskew.dataflows import card_fraud
 from noskew.dataflows.client import Client, read
+from noskew.dataflows.definition.plan import Op, Stat, Window
 from noskew.dataflows.errors import UsageError
 from noskew.dataflows.store.keys import Names
 from noskew.dataflows.store.writer import Store
+from noskew.kernels.decay import half_power
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -39,7 +43,7 @@ def test_values_come_by_name_at_the_rows_own_time(server: RedisServer) -> None:
         got = client.read(CUSTOMER, 17)
 
     assert got is not None
-    assert got.values == {"sum_1h": 17005.0, "since": 0.0, "m": 5.5}
+    assert got.values == {"sum_1h": 17005.0, "since": 0.0, "m": 5.5, "faded": 8.0}
     assert (got.entity, got.id, got.exact, got.seq, got.generation) == (CUSTOMER, 17, True, 5, 1)
     assert (got.at_us, got.event_time_us, got.valid_until_us) == (TIME_US, TIME_US, UNTIL_US)
 
@@ -63,8 +67,10 @@ def test_a_row_is_exact_from_its_time_until_just_before_valid_until(
     assert got.exact is exact
     if at_us < TIME_US:
         assert math.isnan(got.values["since"])
+        assert math.isnan(got.values["faded"])
     else:
         assert got.values["since"] == (at_us - TIME_US) / 1_000_000
+        assert got.values["faded"] == 8.0 * half_power(at_us - TIME_US, HOUR_US)
 
 
 def test_the_time_may_be_an_aware_datetime(server: RedisServer) -> None:
@@ -81,7 +87,15 @@ def test_a_row_that_nothing_ends_is_exact_for_ever(server: RedisServer) -> None:
 
     assert got is not None
     assert got.exact
-    assert got.values == {"n_1d": 3.0}
+    assert got.values == {"frauds": 0.0, "n_1d": 3.0, "faded_frauds": 0.0}
+
+
+def test_an_entity_of_several_streams_has_one_row(server: RedisServer) -> None:
+    got = read(TERMINAL, "a:b%", pipeline=plan(), redis=server.url)
+
+    assert got is not None
+    assert list(got.values) == ["frauds", "n_1d", "faded_frauds"]
+    assert got.values == {"frauds": 0.0, "n_1d": 3.0, "faded_frauds": 0.5}
 
 
 def test_many_come_in_order_and_missing_ones_are_none(server: RedisServer) -> None:
@@ -147,6 +161,52 @@ def test_a_wrong_password_is_a_usage_error_without_the_password(tmp_path: Path) 
         with Client(plan(), url) as client, pytest.raises(UsageError, match=r":\*\*\*@") as raised:
             client.read(CUSTOMER, 1)
     assert "wr0ng" not in str(raised.value)
+
+
+def test_what_the_engine_found_is_what_a_reader_is_told(tmp_path: Path) -> None:
+    """Two streams, windows and moving statistics: the bits an event would be given then."""
+    labels = table(1, (Window(2 * HOUR),), (
+        Op(Stat.DECAYED_SUM, 0, column=0, half_life_us=1_234_567_891),
+        Op(Stat.SINCE_LAST, 2, empty=math.nan),
+        Op(Stat.MEAN, 3, 0, column=0, empty=math.nan),
+    ), 0, 2, 3)  # fmt: skip
+    payments = table(0, (Window(HOUR),), (Op(Stat.COUNT, 1, 0, include_self=False),), 1)
+    made = plan_of(STREAMS, (payments, labels))
+    mirror = Mirror(made)
+    at_us = START + HOUR + MINUTE + 17
+    mirror.take(*(mark(i * MINUTE, i, "a:%", i) for i in range(50)), pay(HOUR, "a:%"))
+    mirror.engine.sweep()
+    with RedisServer(tmp_path) as server, Store(made, url=server.url) as store:
+        store.commit(mirror.engine.rows(), mirror.seq - 1)
+        assert store.flush(15)
+
+        got = read("card", "a:%", at=at_us, pipeline=made, redis=server.url)
+        event = mirror.take(pay(at_us - START, "a:%"))
+
+        assert got is not None
+        assert got.exact
+        assert list(got.values) == ["f0", "f1", "f2", "f3"]
+        assert list(got.values.values()) == event.vectors[:, 0].tolist()
+
+
+def test_a_row_goes_when_all_its_tables_can_tell_nothing_more(tmp_path: Path) -> None:
+    made = windowed()
+    mirror = Mirror(made)
+    with RedisServer(tmp_path) as server, Store(made, url=server.url) as store:
+        for records in ([pay(0, "a"), mark(0, 1, "a")], [pay(90 * MINUTE, "b")]):
+            mirror.take(*records)
+            mirror.engine.sweep()
+            store.commit(mirror.engine.rows(), mirror.seq - 1)
+            assert store.flush(15)
+            # Of the payment nothing is left after an hour, but the label is still to be seen.
+            assert read("card", "a", pipeline=made, redis=server.url) is not None
+
+        mirror.take(pay(2 * HOUR, "b"))
+        mirror.engine.sweep()
+        store.commit(mirror.engine.rows(), mirror.seq - 1)
+        assert store.flush(15)
+        assert read("card", "a", pipeline=made, redis=server.url) is None
+        assert read("card", "b", pipeline=made, redis=server.url) is not None
 
 
 def test_a_client_takes_a_pipeline_as_the_team_wrote_it(server: RedisServer) -> None:

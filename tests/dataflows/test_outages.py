@@ -23,6 +23,7 @@ from outages import (
     start,
 )
 from redis_server import RedisServer
+from stacked import stacked
 
 from noskew.infra import stack as stacks
 from noskew.schemas import files
@@ -45,15 +46,8 @@ COUNT: Final = 300
 @pytest.fixture(scope="module")
 def fragile(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stack]:
     """A stack of this module's own, whose servers are stopped, killed and paused."""
-    directory = tmp_path_factory.mktemp("fragile")
-    try:
-        started = stacks.up(directory, ports="free")
-    except stacks.MavenMissingError as missing:
-        pytest.skip(str(missing))
-    try:
+    with stacked(tmp_path_factory.mktemp("fragile")) as started:
         yield started
-    finally:
-        stacks.down(directory)
 
 
 @pytest.fixture
@@ -112,7 +106,9 @@ def test_records_of_unknown_ids_wait_for_the_registry_and_the_others_go_on(
         produce(own, payments.take(10, partition=1), known)
         going_on[1] += 10
         running.until(lambda: ends("scores") == going_on)
-        running.until(lambda: f"held for the registry: 0 (schema {later})" in running.said, 15)
+        running.until(
+            lambda: f"held for the registry: payments 0 (schema {later})" in running.said, 15
+        )
         assert ends("scores") == going_on
 
         servers.start_server("registry")
@@ -356,4 +352,5 @@ def assert_rows_equal(own: Live, server: RedisServer, naive: Naive) -> None:
     found: dict[tuple[str, Key], Row] = {
         place: row(stored) for place, stored in read_rows(server.url, own.plan).items()
     }
+    naive.flush()
     assert found == naive.live_rows()

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import random
 import re
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Final
 
 import confluent_kafka as ck
 import pyarrow as pa
@@ -18,6 +18,7 @@ from confluent_kafka.cimpl import NewPartitions
 from live import FEATURES, Live
 from outages import Ends, Payments, assert_clean, assert_each_scored_once, finish, start
 from redis_server import RedisServer
+from refusals import REFUSED_S, refused, unsafe, words
 from waiting import until
 
 from noskew.dataflows.commands.replay import replay
@@ -33,7 +34,6 @@ if TYPE_CHECKING:
 
 pytestmark = pytest.mark.stack
 
-REFUSED_S: Final = 5.0
 NOWHERE: Final = "127.0.0.1:1"
 MODEL: Final = 'model=Model("fraud")'
 
@@ -53,6 +53,22 @@ def test_a_missing_topic_is_named_with_its_fix(
     assert "topic= in the definition" in said
     assert "problems:" not in said
     assert Admin.connect(stack.brokers).topic(own.topic) is None
+
+
+def test_semantics_that_only_a_replay_has_are_refused_with_the_reason(
+    stack: Stack, tmp_path: Path, topic_name: str
+) -> None:
+    own = Live.make(stack, tmp_path, topic_name, features='    card.count(over="1h"),\n')
+    text = own.definition.read_text()
+    own.definition.write_text(
+        text.replace("    score=payments,", '    score=payments, semantics="flink",')
+    )
+    assert own.plan.peers
+
+    said = words(refused(own))
+
+    assert "under which events of one time see each other" in said
+    assert "such values exist in `noskew replay`" in said
 
 
 def test_a_wrong_broker_is_named_with_its_fix(
@@ -241,29 +257,6 @@ def test_retention_that_passed_what_is_still_to_be_read_stops_the_restart(
 # -- helpers -----------------------------------------------------------------------------------
 
 
-def refused(own: Live, **flags: Any) -> str:
-    """Run what cannot start; return what it said in words, nothing having been done."""
-    with start(own, **flags) as running:
-        code = running.wait(REFUSED_S)
-        assert code == 2, running.said
-        assert_clean(running.said)
-        return running.said
-
-
-def unsafe(own: Live) -> str:
-    """Run what must not go on; return what it said: the journal and the scores stay as they are."""
-    scores = len(own.scores())
-    counted = [entry.count for entry in own.journal() if entry.count]
-    with start(own) as running:
-        code = running.wait(20)
-        assert code == 4, running.said
-        assert_clean(running.said)
-        said = running.said
-    assert len(own.scores()) == scores
-    assert [entry.count for entry in own.journal() if entry.count] == counted
-    return words(said)
-
-
 def begun(stack: Stack, tmp_path: Path, name: str) -> Live:
     """Return a pipeline that has run over 100 payments."""
     own = Live.make(stack, tmp_path, name)
@@ -301,8 +294,3 @@ def problems(said: str) -> list[str]:
     lines = said.strip().splitlines()
     at = next(i for i, line in enumerate(lines) if line.startswith("noskew: "))
     return lines[at:]
-
-
-def words(said: str) -> str:
-    """Return a message as one line."""
-    return " ".join(said.split())

@@ -12,7 +12,7 @@ from confluent_kafka.admin import AdminClient
 from kafka_io import Record, send
 from waiting import until
 
-from noskew.dataflows.core.batch import Batch
+from noskew.dataflows.core.batch import Turn
 from noskew.dataflows.core.journal import Entry, Ledger, Topic, runs
 from noskew.dataflows.errors import UnsafeResumeError
 from noskew.dataflows.kafka.reader import Reader
@@ -41,7 +41,8 @@ def topic(stack: Stack, topic_name: str) -> str:
 
 @contextmanager
 def reading(stack: Stack, topic: str, start: Sequence[int] = (0, 0)) -> Iterator[Reader]:
-    reader = Reader(stack.brokers, topic, 0, np.array(start, np.int64), group=f"{topic}.test")
+    topics = [Topic(topic, None, len(start))]
+    reader = Reader(stack.brokers, topics, np.array(start, np.int64), group=f"{topic}.test")
     try:
         yield reader
     finally:
@@ -54,8 +55,7 @@ def read_to_end(reader: Reader, ends: Sequence[bool] = (True, True)) -> list[Raw
 
     def ended() -> bool:
         read = reader.read()
-        if len(read.raw):
-            found.append(read.raw)
+        found.extend(raw for raw in read.raws if len(raw))
         return bool((read.ended == list(ends)).all())
 
     until(ended)
@@ -67,7 +67,7 @@ def read_until(reader: Reader, partition: int, count: int) -> list[Raw]:
     found: list[Raw] = []
 
     def enough() -> bool:
-        found.append(reader.read().raw)
+        found.extend(reader.read().raws)
         return len(of(found, partition)) >= count
 
     until(enough)
@@ -185,7 +185,7 @@ def test_what_was_in_flight_when_a_partition_was_held_comes_once(stack: Stack, t
         reader.release(0)
         first = reader.read()
         assert first.ended.tolist() == [False, True]
-        after = [first.raw, *read_to_end(reader)]
+        after = [*first.raws, *read_to_end(reader)]
 
     assert of([*taken, *held, *after], 0) == list(range(20_000))
     assert of([*taken, *held, *after], 1) == list(range(20_000))
@@ -216,7 +216,8 @@ def test_aborted_records_are_skipped_and_runs_count_what_was_delivered(
     assert last == 32
     ledger = Ledger(_owner())
     for raw in raws:
-        ledger.take(_batch(raw), [])
+        zeros = np.zeros(len(raw), np.int32)
+        ledger.take(Turn(ledger.seq, (), zeros, raw.partition, raw.offset), [])
     clocks = np.full(2, NO_TIME, np.int64)
     (entry,) = ledger.close(clocks, clocks, NO_TIME)
     assert entry.count == 20
@@ -262,6 +263,72 @@ def test_an_offset_that_is_not_in_the_log_stops_the_reading(
         until(lambda: reader.read() is None)
 
 
+@contextmanager
+def reading_two(stack: Stack, topic: str, other: str) -> Iterator[Reader]:
+    """Read two streams: two partitions of one topic and three of another are inputs 0 to 4."""
+    topics = [Topic(topic, None, 2), Topic(other, None, 3)]
+    Admin.connect(stack.brokers).ensure(other, 3, TOPIC_CONFIG)
+    reader = Reader(stack.brokers, topics, np.zeros(5, np.int64), group=f"{topic}.test")
+    try:
+        yield reader
+    finally:
+        reader.close()
+
+
+def test_streams_come_apart_and_their_partitions_are_inputs_one_after_the_other(
+    stack: Stack, topic: str
+) -> None:
+    other = f"{topic}.other"
+    with reading_two(stack, topic, other) as reader:
+        put(stack, topic, 1, 3)
+        put(stack, other, 1, 2)
+        put(stack, other, 2, 1)
+        raws = read_to_end(reader, (True,) * 5)
+
+        assert places([raw for raw in raws if raw.stream == 0]) == [(1, 0), (1, 1), (1, 2)]
+        found = [raw for raw in raws if raw.stream == 1]
+        assert sorted(places(found)) == [(1, 0), (1, 1), (2, 0)]
+        assert {raw.value(i) for raw in found for i in range(len(raw))} == {b"0", b"1"}
+        assert reader.next_offset.tolist() == [0, 3, 0, 2, 1]
+
+
+def test_an_input_is_held_and_released_whatever_the_others_of_its_partition_number(
+    stack: Stack, topic: str
+) -> None:
+    other = f"{topic}.other"
+    with reading_two(stack, topic, other) as reader:
+        put(stack, topic, 1, 5)
+        put(stack, other, 1, 5)
+        read_to_end(reader, (True,) * 5)
+
+        reader.hold(3, 2)  # partition 1 of the second stream
+        put(stack, topic, 1, 1)
+        put(stack, other, 1, 1)
+        meanwhile = read_to_end(reader, (True, True, True, False, True))
+        assert [(raw.stream, place) for raw in meanwhile for place in places([raw])] == [
+            (0, (1, 5))
+        ]
+        reader.release(3)
+        after = read_to_end(reader, (True,) * 5)
+
+    assert {raw.stream for raw in after} == {1}
+    assert places(after) == [(1, offset) for offset in range(2, 6)]
+
+
+def test_the_group_stands_where_it_was_committed_in_every_topic(stack: Stack, topic: str) -> None:
+    other = f"{topic}.other"
+    with reading_two(stack, topic, other) as reader:
+        put(stack, topic, 0, 4)
+        put(stack, other, 2, 3)
+        read_to_end(reader, (True,) * 5)
+        reader.commit(reader.next_offset)
+
+        monitor = ck.Consumer({"bootstrap.servers": stack.brokers, "group.id": f"{topic}.test"})
+        asked = [ck.TopicPartition(topic, 0), ck.TopicPartition(other, 2)]
+        until(lambda: [one.offset for one in monitor.committed(asked, timeout=10)] == [4, 3])
+        monitor.close()
+
+
 def _owner() -> Entry:
     no_times = np.full(2, NO_TIME, np.int64)
     return Entry(
@@ -273,25 +340,11 @@ def _owner() -> Entry:
         seq=0,
         count=0,
         runs=b"",
-        stream="payments",
-        topic=Topic("transactions", None, 2),
+        streams=("payments",),
+        topics=(Topic("transactions", None, 2),),
         next_offset=np.zeros(2, np.int64),
         position_us=no_times,
         event_us=no_times,
         horizon_us=NO_TIME,
         model=None,
-    )
-
-
-def _batch(raw: Raw) -> Batch:
-    zeros = np.zeros(len(raw), np.int64)
-    return Batch(
-        stream=0,
-        partition=raw.partition,
-        offset=raw.offset,
-        record_time_us=raw.record_time_us,
-        time_us=zeros,
-        available_us=zeros,
-        reason=np.zeros(len(raw), np.uint8),
-        columns={},
     )

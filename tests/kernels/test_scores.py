@@ -91,7 +91,7 @@ class Case:
                     "partition": int(batch.partition[i]),
                     "offset": int(batch.offset[i]),
                 },
-                "seq": batch.seq + int(i),
+                "seq": int(batch.seq[i]),
                 "generation": self.generation,
                 "flags": int(self.flags[i]),
             }
@@ -115,6 +115,7 @@ def cases(draw: st.DrawFn) -> Case:
     features = draw(st.integers(1, 3))
     model = draw(st.booleans())
     doubles = st.floats(allow_nan=True, allow_infinity=True)
+    first = draw(st.sampled_from([0, 60, 8190, 2**40]))
     return Case(
         batch=Batch(
             stream=0,
@@ -125,7 +126,7 @@ def cases(draw: st.DrawFn) -> Case:
             available_us=np.zeros(n, np.int64),
             reason=np.zeros(n, np.uint8),
             columns={"event": column(ints, texts), "a": column(*nulls), "b_é": column(*nulls)},
-            seq=draw(st.sampled_from([0, 60, 8190, 2**40])),
+            seq=np.arange(first, first + n),
         ),
         entities=draw(st.sampled_from([("a",), ("a", "b_é", "a"), ("b_é", "a"), ()])),
         keep=np.array(sorted(draw(st.sets(st.integers(0, n - 1)))) if n else [], np.int64),
@@ -155,7 +156,7 @@ def one_case(**more: Any) -> Case:
         available_us=np.zeros(2, np.int64),
         reason=np.zeros(2, np.uint8),
         columns={"event": np.array([5, 6]), "a": Strings.from_list(["k", None]), "f": np.zeros(2)},
-        seq=100,
+        seq=np.array([100, 101], np.int64),
     )
     values = {
         "batch": batch,

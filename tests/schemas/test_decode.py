@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from wire import T0, Dictionary, Wants, body, decode, framed, listed, record
+from wire import T0, Dictionary, Wants, body, decode, framed, listed, payment, record
 
 from noskew.schemas import files
 from noskew.schemas.decode import Decoder, Reason
@@ -29,23 +29,6 @@ FIELDS = {
 def payments(**more: Any) -> Wants:
     given_ = {"nullable": frozenset({"terminal_id"}), "max_abs": {"amount_cents": 2**40}, **more}
     return Wants(PAYMENT, FIELDS, **given_)
-
-
-def payment(**more: Any) -> dict[str, Any]:
-    return {
-        "transaction_id": 1,
-        "event_time": T0,
-        "customer_id": 5,
-        "terminal_id": 7,
-        "amount_cents": 1234,
-        "currency": "EUR",
-        "entry_mode": "CHIP",
-        "merchant_category": 5411,
-        "country": "DE",
-        "card_present": True,
-        "channel": "pos",
-        **more,
-    }
 
 
 def sent(schema_id: int = 1, **more: Any) -> bytes:
@@ -236,6 +219,64 @@ def test_the_availability_field_is_judged_as_the_time_is() -> None:
     assert (
         decode(Decoder(stamped, Dictionary({1: schema})), values, T0 + 7).available_us[0] == T0 + 7
     )
+
+
+def test_a_record_without_the_timestamp_that_times_it_is_dead() -> None:
+    stamped = payments(available="record_timestamp")
+    out = decode(Decoder(stamped, Dictionary({1: PAYMENT})), [sent()], record_time_us=None)
+    assert out.reason.tolist() == [Reason.NULL_VALUE]
+    assert out.details[0] == "the record has no timestamp, which is its availability time"
+
+
+FLOATS = record(("id", "long"), ("t", "long"), ("x", ["null", "double"]))
+
+
+def quantised(*values: float | None, power: int = 2, max_abs: int = 2**40) -> Any:
+    wants = Wants(
+        FLOATS,
+        {"id": "int", "t": "int", "x": "float"},
+        *("id", "t", "t"),
+        nullable=frozenset("x"),
+        max_abs={"x": max_abs},
+        quantum={"x": power},
+    )
+    found = [framed(1, body(FLOATS, {"id": 1, "t": T0, "x": x})) for x in values]
+    return decode(Decoder(wants, Dictionary({1: FLOATS})), found)
+
+
+def test_a_quantum_ends_at_max_abs_of_its_integers() -> None:
+    # 1.005 is below the tie in binary, 0.125 is a tie: to even.
+    out = quantised(10.0, -10.0, 10.004, 10.006, -10.01, max_abs=1000)
+    assert out.reason.tolist() == [0, 0, 0, Reason.RANGE, Reason.RANGE]
+    assert out.details[3] == ("field 'x' is 10.006, 1001 of its quantum 1e-2, beyond max_abs 1000")
+    assert quantised(0.125, max_abs=12).reason.tolist() == [0]
+    assert quantised(0.375, max_abs=37).reason.tolist() == [Reason.RANGE]
+
+
+def test_a_quantum_takes_max_abs_exactly_and_no_more() -> None:
+    most = 2**40
+    out = quantised(float(most), float(-most), float(most + 1), power=0)
+    assert out.reason.tolist() == [0, 0, Reason.RANGE]
+
+
+def test_in_a_quantum_nan_is_null_and_what_is_too_large_is_dead() -> None:
+    out = quantised(float("nan"), None, 1e308, float("inf"), float("-inf"), power=9)
+    assert out.reason.tolist() == [0, 0, Reason.RANGE, Reason.RANGE, Reason.RANGE]
+    assert listed(out.columns["x"])[:2] == [None, None]
+    assert "infinite" in out.details[3]
+
+
+@pytest.mark.parametrize("name", ["id", "key", "other"])
+def test_a_text_beyond_4096_bytes_is_dead(name: str) -> None:
+    schema = record(("id", "string"), ("t", "long"), ("key", "string"), ("other", "string"))
+    wants = Wants(schema, {"id": "string", "t": "int", "key": "string", "other": "string"},
+                  "id", "t", "t")  # fmt: skip
+    plain_ = {"id": "", "t": T0, "key": "", "other": ""}
+    texts = ["x" * 4096, "é" * 2048, "x" * 4097, "é" * 2048 + "x"]
+    values = [framed(1, body(schema, {**plain_, name: text})) for text in texts]
+    out = decode(Decoder(wants, Dictionary({1: schema})), values)
+    assert out.reason.tolist() == [0, 0, Reason.RANGE, Reason.RANGE]
+    assert out.details[3] == f"field {name!r} is 4097 bytes long, beyond 4096"
 
 
 @settings(deadline=None)

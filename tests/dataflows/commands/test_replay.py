@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
+import json
 import math
 import random
 from io import StringIO
 from typing import TYPE_CHECKING, Any, Final
 
 import pyarrow as pa
+import pyarrow.compute as pc
 import pyarrow.parquet as pq
 import pytest
-from naive import bits
+from meaning import bits
 from rich.console import Console
 
 from noskew.dataflows.commands.replay import render
@@ -40,11 +42,12 @@ payments = Stream(
     id="transaction_id", key={key!r}, time="event_time", allowed_lateness="1h",
 )
 by = payments.by({key!r})
+{streams}
 pipeline = Pipeline(
-    name="replayed",
+    name="replayed", semantics={semantics!r},
     score=payments,
     features=[
-        by.count(over="1h"), by.sum("amount_cents", over="1h"), by.since_last(),
+        by.count(over="1h"), by.sum("amount_cents", over="1h"),
         payments.by("terminal_id").mean("amount_cents", over="1d"),
         payments.column("entry_mode"), {more}
     ],
@@ -52,14 +55,29 @@ pipeline = Pipeline(
 """
 
 
+LABELS: Final = """\
+labels = Stream(
+    "labels", topic="labels", schema="label.avsc", id="transaction_id", key="customer_id",
+    time="event_time", available="labelled_at", allowed_lateness="60d",
+)
+"""
+FRAUDS: Final = "labels.by('terminal_id').sum('is_fraud', over='30d'),"
+
+
 @pytest.fixture
 def definition(tmp_path: Path) -> Path:
     return defined(tmp_path)
 
 
-def defined(folder: Path, key: str = "customer_id", more: str = "") -> Path:
+def defined(
+    folder: Path,
+    key: str = "customer_id",
+    more: str = "by.since_last(),",
+    streams: str = "",
+    semantics: str = "noskew",
+) -> Path:
     path = folder / "replayed.py"
-    path.write_text(DEFINITION.format(key=key, more=more))
+    path.write_text(DEFINITION.format(key=key, more=more, streams=streams, semantics=semantics))
     return path
 
 
@@ -90,8 +108,14 @@ def file_of(folder: Path, rows: list[dict[str, Any]], name: str = "in.parquet") 
     return path
 
 
-def replay(definition: Path, file: Path | str, out: Path, **more: Any) -> Report:
-    return command(definition, [str(file)], out, settings(), **more)
+def replay(definition: Path, inputs: Path | str | list[str], out: Path, **more: Any) -> Report:
+    files = inputs if isinstance(inputs, list) else [str(inputs)]
+    return command(definition, files, out, settings(), **more)
+
+
+def _nullable(file: Path) -> pa.Schema:
+    """Return a file's schema, nulls allowed: rows of another stream lack a column."""
+    return pa.schema([field.with_nullable(True) for field in pq.read_schema(file)])
 
 
 def said(definition: Path, file: Path | str, out: Path, **more: Any) -> str:
@@ -172,6 +196,59 @@ def test_a_simulated_file_is_replayed_in_canonical_order_whatever_its_rows(
         ], name
     found = metadata(tmp_path / "a.parquet")
     assert (found["noskew.order"], found["noskew.future_times"]) == ("canonical", "refused")
+
+
+def test_labels_are_taken_from_a_file_of_their_own(tmp_path: Path) -> None:
+    definition = defined(tmp_path, more=FRAUDS, streams=LABELS)
+    payments, labels = tmp_path / "payments.parquet", tmp_path / "labels.parquet"
+    simulate(100, 20, days=30, customers=40, terminals=30, out=payments, labels_out=labels)
+    # Without labels the same payments: what the labels add is told by the difference.
+    nothing = tmp_path / "nothing.parquet"
+    pq.write_table(pq.read_table(labels)[:0], nothing)
+
+    report = replay(definition, [f"payments={payments}", f"labels={labels}"], tmp_path / "a")
+    replay(definition, [f"labels={nothing}", f"payments={payments}"], tmp_path / "b")
+    both = tmp_path / "both.parquet"
+    parts = [pq.read_table(file).cast(_nullable(file)) for file in (labels, payments)]
+    pq.write_table(pa.concat_tables(parts, promote_options="default"), both)
+    replay(definition, both, tmp_path / "c")
+
+    known = pq.ParquetFile(labels).metadata.num_rows
+    assert (report.order, report.written, report.read) == ("canonical", 2000, 2000 + known)
+    assert json.loads(metadata(tmp_path / "a")["noskew.sources"]) == [
+        f"payments={payments}",
+        f"labels={labels}",
+    ]
+    one, two, three = (pq.read_table(tmp_path / name) for name in "abc")
+    (feature,) = (name for name in one.schema.names if name.startswith("labels_"))
+    assert pc.sum(one[feature]).as_py() > 0
+    assert pc.sum(two[feature]).as_py() == 0
+    for name in one.schema.names:
+        values = [list(map(repr, table[name].to_pylist())) for table in (one, two, three)]
+        assert values[0] == values[2], name
+        assert name == feature or values[0] == values[1], name
+
+
+def test_peers_are_replayed_by_the_time_of_events(tmp_path: Path) -> None:
+    definition = defined(tmp_path, more="", semantics="flink")
+    rows = [{**row, "amount_cents": 5, "customer_id": 1} for row in events()]
+    for i, row in enumerate(rows):  # pairs of one time, the later pair first
+        row["event_time"] = T0 + (20 - i // 2) * MINUTE
+
+    report = replay(definition, file_of(tmp_path, rows), tmp_path / "out.parquet")
+
+    table = pq.read_table(tmp_path / "out.parquet")
+    assert report.order == metadata(tmp_path / "out.parquet")["noskew.order"] == "event_time"
+    times = table["event_time"].cast(pa.int64()).to_pylist()
+    assert times == sorted(times)
+    counts = table["customer_id_count_1h"].to_pylist()
+    assert counts == [float(i // 2 * 2 + 2) for i in range(40)]
+    wanted = vectors(load(definition), rows)
+    found = dict(zip(table["transaction_id"].to_pylist(), table.to_pylist(), strict=True))
+    for row, expected in zip(rows, wanted, strict=True):
+        assert {name: bits(found[row["transaction_id"]][name]) for name in expected} == {
+            name: bits(value) for name, value in expected.items()
+        }
 
 
 @pytest.mark.parametrize(
@@ -270,15 +347,18 @@ def test_a_time_that_is_none_is_told_with_an_example(
     assert f"{option} 'yesterday' is not an ISO time such as 2026-11-23T08:00:00" in told
 
 
-def test_inputs_must_be_one_and_of_the_stream(tmp_path: Path, definition: Path) -> None:
+def test_inputs_must_be_of_the_streams_and_fit_together(tmp_path: Path, definition: Path) -> None:
     file, out = file_of(tmp_path, events()), tmp_path / "out.parquet"
 
     assert "names stream 'labels'; the pipeline reads 'payments'" in said(
         definition, f"labels={file}", out
     )
-    for inputs in ([], [str(file), str(file)]):
-        with pytest.raises(UsageError, match=f"{len(inputs)} inputs were given"):
+    for inputs in ([], ["kafka", str(file)], ["labels=kafka"]):
+        with pytest.raises(UsageError, match="cannot be read together: give --input kafka once"):
             command(definition, inputs, out, settings())
+    # Two files have no common row order.
+    with pytest.raises(UsageError, match="has no 'stream_partition', 'stream_offset', 'record_t"):
+        command(definition, [str(file), str(file)], out, settings())
     assert "cannot be read as Parquet" in said(definition, tmp_path / "none.parquet", out)
     assert not out.exists()
 

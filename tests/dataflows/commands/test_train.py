@@ -122,6 +122,26 @@ def test_a_definition_changed_after_replay_is_refused(definition: Path) -> None:
         run(definition)
 
 
+def test_thirty_features_are_named_in_the_bundle_in_their_order(definition: Path) -> None:
+    windows = ", ".join(f'"{days}d"' for days in range(1, 29))
+    definition.write_text(DEFINITION.replace('"1d", "7d"', windows))
+    plan = compile_plan(load(definition))
+    count = 3000
+    values = np.random.default_rng(3).gamma(2.0, 3000.0, (len(plan.names), count))
+    old = pq.read_table(definition.parent / "features.parquet")
+    beside = [name for name in old.column_names if old.schema.field(name).type != pa.float64()]
+    columns = {**{name: old[name] for name in beside}, **dict(zip(plan.names, values, strict=True))}
+    metadata = {**old.schema.metadata, b"noskew.fingerprint": plan.fingerprint.hex().encode()}
+    table = pa.table(columns).replace_schema_metadata(metadata)
+    pq.write_table(table, definition.parent / "features.parquet")
+
+    report = run(definition)
+
+    assert len(plan.names) == 30
+    assert report.manifest.features == list(plan.names)
+    assert Bundle.load(report.out, plan).manifest == report.manifest
+
+
 def test_the_report_is_json_and_says_what_was_left_out(definition: Path) -> None:
     report = run(definition, drop_warming=True)
     values = json.loads(json.dumps(report.to_json()))

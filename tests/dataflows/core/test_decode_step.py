@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pytest
 from waiting import until
-from wire import T0, Dictionary, Wants, body, framed, listed, record
+from wire import T0, Dictionary, Wants, body, framed, listed, payment, record
 
 from noskew.dataflows.core import resolver as resolver_module
 from noskew.dataflows.core.batch import Raw
@@ -55,20 +55,21 @@ class Held:
     def __init__(self) -> None:
         self.calls: list[tuple[Any, ...]] = []
 
-    def hold(self, partition: int, offset: int) -> None:
-        self.calls.append(("hold", partition, offset))
+    def hold(self, source: int, offset: int) -> None:
+        self.calls.append(("hold", source, offset))
 
-    def release(self, partition: int) -> None:
-        self.calls.append(("release", partition))
+    def release(self, source: int) -> None:
+        self.calls.append(("release", source))
 
 
 class Step:
     """The step with its neighbours: what is read goes in as (partition, offset, value)."""
 
-    def __init__(self, resolver: Resolver) -> None:
+    def __init__(self, resolver: Resolver, first: int = 0) -> None:
         self.held = Held()
         self.resolver = resolver
-        self.decode = Decode(Decoder(Wants(PAYMENT, FIELDS), resolver), self.held, resolver)
+        decoder = Decoder(Wants(PAYMENT, FIELDS), resolver)
+        self.decode = Decode(decoder, self.held, resolver, first)
 
     def __call__(self, *rows: tuple[int, int, bytes | None]) -> Batch:
         values = [value or b"" for _, _, value in rows]
@@ -92,13 +93,13 @@ class Step:
 
 
 @contextmanager
-def stepping(registry: Dictionary) -> Iterator[Step]:
+def stepping(registry: Dictionary, first: int = 0) -> Iterator[Step]:
     resolver = Resolver(registry)
     for schema_id in registry.schemas:
         if schema_id not in registry.away and schema_id not in getattr(registry, "shut", ()):
             resolver.learn(registry.schema(schema_id))
     try:
-        yield Step(resolver)
+        yield Step(resolver, first)
     finally:
         registry.away.clear()
         if isinstance(registry, Gate):
@@ -113,20 +114,7 @@ def _no_pause(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def sent(schema_id: int, number: int) -> bytes:
-    values = {
-        "transaction_id": number,
-        "event_time": T0,
-        "customer_id": 5,
-        "terminal_id": 7,
-        "amount_cents": 1234,
-        "currency": "EUR",
-        "entry_mode": "CHIP",
-        "merchant_category": 5411,
-        "country": "DE",
-        "card_present": True,
-        "channel": "pos",
-    }
-    return framed(schema_id, body(PAYMENT, values))
+    return framed(schema_id, body(PAYMENT, payment(transaction_id=number)))
 
 
 def places(batch: Batch) -> list[tuple[int, int]]:
@@ -186,6 +174,20 @@ def test_two_partitions_wait_for_their_own_ids() -> None:
 
         assert step.held.calls == [("hold", 0, 5), ("hold", 1, 6), ("release", 0)]
         assert step.decode.waiting == {1: 3}
+
+
+def test_a_partition_is_held_by_its_input() -> None:
+    registry = Gate({1: PAYMENT, 2: PAYMENT})
+    registry.shut.add(2)
+    with stepping(registry, first=4) as step:
+        out = step((0, 1, sent(1, 1)), (1, 7, sent(2, 7)), (1, 8, sent(1, 8)))
+        assert places(out) == [(0, 1)]
+        assert step.decode.waiting == {5: 2}
+        registry.let_through(2)
+        step.answered(2)
+        step()
+
+        assert step.held.calls == [("hold", 5, 7), ("release", 5)]
 
 
 def test_a_registry_that_is_away_is_told_of_while_something_waits_for_it() -> None:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import datetime as dt
-import json
 import random
 from typing import TYPE_CHECKING, Any, Final
 
@@ -11,12 +10,10 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
+from history_files import SECOND, T0, TIME, only, placed, plan_of, read, rows, write
 from wire import listed
 
-from noskew.dataflows import Pipeline, Stream
-from noskew.dataflows.core import history
 from noskew.dataflows.core.order import BATCH_MAX
-from noskew.dataflows.definition.compile import compile_plan
 from noskew.dataflows.errors import UsageError
 from noskew.schemas.columns import NULL
 from noskew.schemas.reason import Reason
@@ -24,100 +21,18 @@ from noskew.schemas.reason import Reason
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from noskew.dataflows.core.batch import Batch
-    from noskew.dataflows.definition.plan import StreamPlan
-
-T0: Final = 1_700_000_000_000_000
-SECOND: Final = 1_000_000
-TIME: Final = pa.timestamp("us")
-
-SCHEMA: Final = {
-    "type": "record",
-    "name": "Payment",
-    "fields": [
-        {"name": "payment_id", "type": "string"},
-        {"name": "customer_id", "type": "string"},
-        {"name": "terminal_id", "type": ["null", "long"]},
-        {"name": "event_time", "type": {"type": "long", "logicalType": "timestamp-millis"}},
-        {"name": "amount_cents", "type": "long"},
-        {"name": "ratio", "type": ["null", "double"]},
-        {"name": "country", "type": ["null", "string"]},
-        {"name": "online", "type": "boolean"},
-        {"name": "mode", "type": {"type": "enum", "name": "M", "symbols": ["A", "B", "C"]}},
-        {"name": "other", "type": {"type": "enum", "name": "O", "symbols": ["X", "Y"],
-                                   "default": "Y"}},
-    ],
-}  # fmt: skip
+    from noskew.dataflows.definition.plan import Plan
 
 
 @pytest.fixture
-def stream(tmp_path: Path) -> StreamPlan:
-    """A stream that reads a field of every kind a column can be."""
-    path = tmp_path / "payment.avsc"
-    path.write_text(json.dumps(SCHEMA))
-    payments = Stream(
-        "payments",
-        topic="payments",
-        schema=path,
-        id="payment_id",
-        key="customer_id",
-        time="event_time",
-    )
-    columns = [payments.column(name) for name in ("ratio", "online", "mode", "other")]
-    sums = [
-        payments.by(key).sum("amount_cents", over="1h")
-        for key in ("customer_id", "terminal_id", "country")
-    ]
-    return compile_plan(Pipeline(name="p", score=payments, features=[*columns, *sums])).scored
+def stream(tmp_path: Path) -> Plan:
+    """A plan of a stream that reads a field of every kind a column can be."""
+    return plan_of(tmp_path)
 
 
-def rows(n: int, **columns: Any) -> dict[str, Any]:
-    """Return n plain rows; ``columns`` replace or add, None leaves one out."""
-    table = {
-        "payment_id": [f"p{i}" for i in range(n)],
-        "customer_id": [f"c{i % 3}" for i in range(n)],
-        "terminal_id": pa.array([None if i % 2 else i for i in range(n)], pa.int64()),
-        "event_time": pa.array([T0 + i * SECOND for i in range(n)], TIME),
-        "amount_cents": list(range(100, 100 + n)),
-        "ratio": [i / 7 for i in range(n)],
-        "country": [["DE", None, ""][i % 3] for i in range(n)],
-        "online": [i % 2 == 0 for i in range(n)],
-        "mode": ["ABC"[i % 3] for i in range(n)],
-        "other": ["X"] * n,
-        **columns,
-    }
-    return {name: values for name, values in table.items() if values is not None}
-
-
-def placed(n: int, **columns: Any) -> dict[str, Any]:
-    """Return rows of two partitions, with their places in the topic."""
-    return rows(
-        n,
-        **{
-            "stream_partition": pa.array([i % 2 for i in range(n)], pa.int32()),
-            "stream_offset": [i // 2 for i in range(n)],
-            "record_timestamp": pa.array([T0 + i * SECOND for i in range(n)], TIME),
-            **columns,
-        },
-    )
-
-
-def write(path: Path, columns: dict[str, Any], metadata: dict[str, str] | None = None) -> Path:
-    file = path / "history.parquet"
-    table = pa.table(columns)
-    pq.write_table(table.replace_schema_metadata(metadata), file, row_group_size=7)
-    return file
-
-
-def only(found: history.History) -> Batch:
-    """Return the records of a file that is one batch."""
-    (batch,) = found.batches()
-    return batch
-
-
-def refused(path: Path, stream: StreamPlan) -> str:
+def refused(path: Path, stream: Plan) -> str:
     with pytest.raises(UsageError) as error:
-        history.read(path, stream)
+        read(path, stream)
     assert str(path) in str(error.value) or "of the file" in str(error.value)
     return str(error.value)
 
@@ -126,7 +41,7 @@ def refused(path: Path, stream: StreamPlan) -> str:
 
 
 def test_shuffled_rows_are_taken_in_the_topics_canonical_order(
-    tmp_path: Path, stream: StreamPlan
+    tmp_path: Path, stream: Plan
 ) -> None:
     draw = random.Random(7)
     n = 60
@@ -143,11 +58,14 @@ def test_shuffled_rows_are_taken_in_the_topics_canonical_order(
         keyed.append((clocks[i % 2], i % 2, i // 2, f"p{i}"))
     shuffled = pa.table(columns).take(draw.sample(range(n), n))
 
-    found = history.read(
-        write(tmp_path, dict(zip(shuffled.column_names, shuffled, strict=True))), stream
-    )
+    found = read(write(tmp_path, dict(zip(shuffled.column_names, shuffled, strict=True))), stream)
 
-    assert (found.order, found.stamped, found.partitions, found.rows) == ("canonical", True, 2, n)
+    assert (found.order, found.stamped, found.partitions, found.rows) == (
+        "canonical",
+        True,
+        (2,),
+        n,
+    )
     batch = only(found)
     assert listed(batch.columns["payment_id"]) == [one[3] for one in sorted(keyed)]
     assert batch.partition.tolist() == [one[1] for one in sorted(keyed)]
@@ -161,7 +79,7 @@ def test_shuffled_rows_are_taken_in_the_topics_canonical_order(
     "missing", ["stream_partition", "stream_offset", "record_timestamp", "all"]
 )
 def test_without_its_places_a_file_is_one_partition_in_row_order(
-    tmp_path: Path, stream: StreamPlan, missing: str
+    tmp_path: Path, stream: Plan, missing: str
 ) -> None:
     names = ["stream_partition", "stream_offset", "record_timestamp"]
     without = names if missing == "all" else [missing]
@@ -171,46 +89,45 @@ def test_without_its_places_a_file_is_one_partition_in_row_order(
         **dict.fromkeys(without),
     )
 
-    found = history.read(write(tmp_path, columns), stream)
+    found = read(write(tmp_path, columns), stream)
 
-    assert (found.order, found.partitions) == ("row", 1)
+    assert (found.order, found.partitions) == ("row", (1,))
     assert found.stamped == ("record_timestamp" not in without)
     batch = only(found)
     assert listed(batch.columns["payment_id"]) == [f"p{i}" for i in range(6)]
     assert batch.offset.tolist() == list(range(6))
 
 
-def test_the_topic_may_have_more_partitions_than_occur(tmp_path: Path, stream: StreamPlan) -> None:
+def test_the_topic_may_have_more_partitions_than_occur(tmp_path: Path, stream: Plan) -> None:
     file = write(tmp_path, placed(4), {"noskew.partitions": "8"})
 
-    assert history.read(file, stream).partitions == 8
+    assert read(file, stream).partitions == (8,)
 
 
-def test_batches_are_numbered_on_and_are_together_the_file(
-    tmp_path: Path, stream: StreamPlan
-) -> None:
+def test_batches_are_numbered_on_and_are_together_the_file(tmp_path: Path, stream: Plan) -> None:
     n = 2 * BATCH_MAX + 5
-    found = list(history.read(write(tmp_path, placed(n)), stream).batches())
+    found = list(read(write(tmp_path, placed(n)), stream).turns())
 
-    assert [batch.seq for batch in found] == [0, BATCH_MAX, 2 * BATCH_MAX]
-    assert sum(map(len, found)) == n
-    assert len({(p, o) for b in found for p, o in zip(b.partition, b.offset, strict=True)}) == n
+    assert [turn.seq for turn in found] == [0, BATCH_MAX, 2 * BATCH_MAX]
+    assert [turn.end for turn in found] == [BATCH_MAX, 2 * BATCH_MAX, n]
+    assert np.concatenate([turn.scored.seq for turn in found]).tolist() == list(range(n))
+    assert len({(p, o) for t in found for p, o in zip(t.input, t.offset, strict=True)}) == n
 
 
-def test_an_empty_file_has_no_batches(tmp_path: Path, stream: StreamPlan) -> None:
+def test_an_empty_file_has_no_batches(tmp_path: Path, stream: Plan) -> None:
     columns = {name: values.slice(0, 0) for name, values in _chunked(placed(2)).items()}
-    found = history.read(write(tmp_path, columns), stream)
+    found = read(write(tmp_path, columns), stream)
 
-    assert (found.rows, list(found.batches())) == (0, [])
+    assert (found.rows, list(found.turns())) == (0, [])
 
 
 @pytest.mark.parametrize("kind", [pa.string(), pa.dictionary(pa.int32(), pa.string())], ids=str)
 def test_only_the_streams_own_rows_are_taken(
-    tmp_path: Path, stream: StreamPlan, kind: pa.DataType
+    tmp_path: Path, stream: Plan, kind: pa.DataType
 ) -> None:
     names = pa.array(["payments", "labels", "payments", "logins"]).cast(kind)
 
-    found = history.read(write(tmp_path, placed(4, stream=names)), stream)
+    found = read(write(tmp_path, placed(4, stream=names)), stream)
 
     assert listed(only(found).columns["payment_id"]) == ["p0", "p2"]
 
@@ -218,9 +135,7 @@ def test_only_the_streams_own_rows_are_taken(
 # -- values ------------------------------------------------------------------------------------
 
 
-def test_every_kind_of_column_is_read_as_the_topics_would_be(
-    tmp_path: Path, stream: StreamPlan
-) -> None:
+def test_every_kind_of_column_is_read_as_the_topics_would_be(tmp_path: Path, stream: Plan) -> None:
     columns = rows(
         4,
         customer_id=["", "ключ:100%", "c", "c"],
@@ -230,7 +145,7 @@ def test_every_kind_of_column_is_read_as_the_topics_would_be(
         other=["X", "Y", "never heard of", "X"],
     )
 
-    batch = only(history.read(write(tmp_path, columns), stream))
+    batch = only(read(write(tmp_path, columns), stream))
 
     assert batch.reason.tolist() == [0] * 4
     assert listed(batch.columns["customer_id"]) == ["", "ключ:100%", "c", "c"]
@@ -257,26 +172,26 @@ def test_every_kind_of_column_is_read_as_the_topics_would_be(
     ids=lambda column: str(column.type),
 )
 def test_times_of_any_unit_and_zone_are_microseconds_in_utc(
-    tmp_path: Path, stream: StreamPlan, column: pa.Array
+    tmp_path: Path, stream: Plan, column: pa.Array
 ) -> None:
-    batch = only(history.read(write(tmp_path, rows(2, event_time=column)), stream))
+    batch = only(read(write(tmp_path, rows(2, event_time=column)), stream))
 
     assert batch.time_us.tolist() == batch.available_us.tolist() == [T0, T0 + SECOND]
     assert batch.reason.tolist() == [0, 0]
 
 
-def test_strings_may_be_large_or_in_slices(tmp_path: Path, stream: StreamPlan) -> None:
+def test_strings_may_be_large_or_in_slices(tmp_path: Path, stream: Plan) -> None:
     text = pa.chunked_array([["x"], [], ["yz", ""]], pa.large_string())
 
-    batch = only(history.read(write(tmp_path, rows(3, customer_id=text)), stream))
+    batch = only(read(write(tmp_path, rows(3, customer_id=text)), stream))
 
     assert listed(batch.columns["customer_id"]) == ["x", "yz", ""]
 
 
-def test_a_column_of_nothing_but_nulls_is_null(tmp_path: Path, stream: StreamPlan) -> None:
+def test_a_column_of_nothing_but_nulls_is_null(tmp_path: Path, stream: Plan) -> None:
     columns = rows(2, terminal_id=pa.nulls(2), ratio=pa.nulls(2), country=pa.nulls(2))
 
-    batch = only(history.read(write(tmp_path, columns), stream))
+    batch = only(read(write(tmp_path, columns), stream))
 
     for name in ("terminal_id", "ratio", "country"):
         assert listed(batch.columns[name]) == [None, None], name
@@ -300,21 +215,19 @@ BAD: Final[dict[str, tuple[dict[str, Any], Reason]]] = {
 
 @pytest.mark.parametrize(("columns", "reason"), BAD.values(), ids=BAD.keys())
 def test_a_bad_row_is_dead_with_the_reason_its_record_would_have(
-    tmp_path: Path, stream: StreamPlan, columns: dict[str, Any], reason: Reason
+    tmp_path: Path, stream: Plan, columns: dict[str, Any], reason: Reason
 ) -> None:
     stamps = pa.array([T0, T0 + SECOND], TIME)
 
-    batch = only(history.read(write(tmp_path, rows(2, record_timestamp=stamps, **columns)), stream))
+    batch = only(read(write(tmp_path, rows(2, record_timestamp=stamps, **columns)), stream))
 
     assert batch.reason.tolist() == [0, reason]
 
 
-def test_without_record_timestamps_no_time_is_too_far_ahead(
-    tmp_path: Path, stream: StreamPlan
-) -> None:
+def test_without_record_timestamps_no_time_is_too_far_ahead(tmp_path: Path, stream: Plan) -> None:
     ahead = [T0, 4_102_444_800_000_000]
 
-    batch = only(history.read(write(tmp_path, rows(2, event_time=ahead)), stream))
+    batch = only(read(write(tmp_path, rows(2, event_time=ahead)), stream))
 
     assert batch.reason.tolist() == [0, 0]
 
@@ -322,7 +235,7 @@ def test_without_record_timestamps_no_time_is_too_far_ahead(
 # -- what is refused ---------------------------------------------------------------------------
 
 
-def test_no_file_and_no_parquet_are_refused(tmp_path: Path, stream: StreamPlan) -> None:
+def test_no_file_and_no_parquet_are_refused(tmp_path: Path, stream: Plan) -> None:
     other = tmp_path / "other.parquet"
     other.write_text("no parquet")
 
@@ -331,7 +244,7 @@ def test_no_file_and_no_parquet_are_refused(tmp_path: Path, stream: StreamPlan) 
     assert "cannot be read as Parquet" in refused(tmp_path, stream)
 
 
-def test_a_missing_field_is_named_with_what_there_is(tmp_path: Path, stream: StreamPlan) -> None:
+def test_a_missing_field_is_named_with_what_there_is(tmp_path: Path, stream: Plan) -> None:
     said = refused(write(tmp_path, rows(2, online=None, mode=None)), stream)
 
     assert "no column 'mode', 'online', which stream 'payments' reads" in said
@@ -354,7 +267,7 @@ def test_a_missing_field_is_named_with_what_there_is(tmp_path: Path, stream: Str
     ids=lambda value: str(getattr(value, "type", value)),
 )
 def test_a_wrong_type_is_told_with_both_types(
-    tmp_path: Path, stream: StreamPlan, name: str, column: Any, read_as: str
+    tmp_path: Path, stream: Plan, name: str, column: Any, read_as: str
 ) -> None:
     file = write(tmp_path, rows(2, **{name: column}))
 
@@ -385,7 +298,7 @@ def test_a_wrong_type_is_told_with_both_types(
     ],
 )
 def test_places_that_cannot_be_are_refused(
-    tmp_path: Path, stream: StreamPlan, columns: dict[str, Any], told: str
+    tmp_path: Path, stream: Plan, columns: dict[str, Any], told: str
 ) -> None:
     assert told in refused(write(tmp_path, placed(2, **columns)), stream)
 

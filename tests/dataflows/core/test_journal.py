@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from noskew.dataflows.core.batch import Batch
+from noskew.dataflows.core.batch import Turn
 from noskew.dataflows.core.journal import (
     DECISIONS_MAX,
     ENTRY_MAX,
@@ -30,9 +30,14 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
 Place = tuple[int, int]
-"""Partition and offset."""
+"""Input and offset."""
 
-PARTITIONS = 3
+STREAMS = ("payments", "labels")
+TOPICS = (
+    Topic("transactions", bytes(range(16)), 2),
+    Topic("fraud_labels", bytes(range(16, 32)), 1),
+)
+INPUTS = 3
 
 
 def owner(start: Sequence[int] = (0, 10, 20), seq: int = 0) -> Entry:
@@ -45,28 +50,21 @@ def owner(start: Sequence[int] = (0, 10, 20), seq: int = 0) -> Entry:
         seq=seq,
         count=0,
         runs=b"",
-        stream="payments",
-        topic=Topic("transactions", bytes(range(16)), PARTITIONS),
+        streams=STREAMS,
+        topics=TOPICS,
         next_offset=np.array(start, np.int64),
-        position_us=np.full(PARTITIONS, NO_TIME, np.int64),
-        event_us=np.full(PARTITIONS, NO_TIME, np.int64),
+        position_us=np.full(INPUTS, NO_TIME, np.int64),
+        event_us=np.full(INPUTS, NO_TIME, np.int64),
         horizon_us=NO_TIME,
         model=None,
     )
 
 
-def batch(places: Sequence[Place]) -> Batch:
-    zeros = np.zeros(len(places), np.int64)
-    return Batch(
-        stream=0,
-        partition=np.array([place[0] for place in places], np.int32),
-        offset=np.array([place[1] for place in places], np.int64),
-        record_time_us=zeros,
-        time_us=zeros,
-        available_us=zeros,
-        reason=np.zeros(len(places), np.uint8),
-        columns={},
-    )
+def turn(places: Sequence[Place]) -> Turn:
+    """Return records of any streams in processing order; the journal looks at no more of them."""
+    inputs = np.array([place[0] for place in places], np.int32)
+    offset = np.array([place[1] for place in places], np.int64)
+    return Turn(0, (), (inputs == INPUTS - 1).astype(np.int32), inputs, offset)
 
 
 def close(ledger: Ledger) -> Entry:
@@ -76,7 +74,7 @@ def close(ledger: Ledger) -> Entry:
 
 
 def followed(entries: Sequence[Entry]) -> list[tuple[int, int, int, int]]:
-    """Return all runs: partition, first offset, next offset, count."""
+    """Return all runs: input, first offset, next offset, count."""
     found: list[tuple[int, int, int, int]] = []
     for one in runs(entries):
         found += zip(*(column.tolist() for column in one.columns), strict=True)
@@ -99,7 +97,7 @@ def assert_same(left: Entry, right: Entry) -> None:
 
 def test_an_entry_with_everything_comes_back_as_it_was() -> None:
     ledger = Ledger(owner())
-    ledger.take(batch([(2, 20), (0, 0), (0, 1)]), [Gap("dead", 2, 20, 21)])
+    ledger.take(turn([(2, 20), (0, 0), (0, 1)]), [Gap("dead", "labels", 0, 20, 21)])
     ledger.decide("split_key", "customer_id=7", "partition 0 so far", 1)
     ledger.decide("model", "fraud", "ab")
     ledger.saw(4, bytes(32), "transactions-value")
@@ -111,9 +109,40 @@ def test_an_entry_with_everything_comes_back_as_it_was() -> None:
 
 
 def test_an_owner_entry_without_clocks_and_topic_id_comes_back_as_it_was() -> None:
-    entry = dataclasses.replace(owner(), topic=Topic("transactions", None, PARTITIONS))
+    without = tuple(dataclasses.replace(topic, id=None) for topic in TOPICS)
+    entry = dataclasses.replace(owner(), topics=without)
 
     assert_same(entry, again(entry))
+
+
+def test_an_entry_of_one_stream_comes_back_as_it_was() -> None:
+    one = {"streams": ("payments",), "topics": (Topic("transactions", None, INPUTS),)}
+    entry = changed(owner(), **one)
+
+    assert_same(entry, again(entry))
+    assert (entry.first_inputs, owner().first_inputs) == ((0,), (0, 2))
+
+
+@pytest.mark.parametrize("reason", ["dead", "duplicate", "unscored", "late"])
+def test_every_reason_for_which_a_record_is_not_used_can_be_journaled(reason: str) -> None:
+    ledger = Ledger(owner())
+    ledger.take(turn([(2, 20)]), [Gap(reason, "labels", 0, 20, 21)])
+
+    assert again(close(ledger)).gaps == (Gap(reason, "labels", 0, 20, 21),)
+
+
+def test_the_records_that_were_dead_are_named_by_their_input() -> None:
+    ledger = Ledger(owner())
+    gaps = [
+        Gap("dead", "labels", 0, 20, 22),
+        Gap("late", "labels", 0, 22, 23),
+        Gap("dead", "payments", 1, 10, 11),
+    ]
+    ledger.take(turn([(2, 20), (2, 21), (2, 22), (1, 10)]), gaps)
+
+    (found,) = runs([owner(), again(close(ledger))])
+
+    assert found.dead == ((2, 20, 22), (1, 10, 11))
 
 
 def test_an_entry_of_another_layout_is_refused_with_both_numbers() -> None:
@@ -131,14 +160,14 @@ def test_the_runs_of_any_entries_are_the_records_taken_in_their_order(data: st.D
     ledger, following = Ledger(last), last.next_offset.tolist()
     entries, taken = [last], []
     for _ in range(data.draw(st.integers(0, 4), label="entries")):
-        for _ in range(data.draw(st.integers(0, 3), label="batches")):
+        for _ in range(data.draw(st.integers(0, 3), label="turns")):
             places = []
-            for partition, gap in data.draw(
+            for source, gap in data.draw(
                 st.lists(st.tuples(st.integers(0, 2), st.sampled_from([0, 0, 0, 1, 2**40])))
             ):
-                places.append((partition, following[partition] + gap))
-                following[partition] += gap + 1
-            ledger.take(batch(places), [])
+                places.append((source, following[source] + gap))
+                following[source] += gap + 1
+            ledger.take(turn(places), [])
             taken += places
         assert ledger.seq == len(taken)
         entries.append(close(ledger))
@@ -152,10 +181,10 @@ def test_the_runs_of_any_entries_are_the_records_taken_in_their_order(data: st.D
 
     # Runs tell which ranges, and how many of each: the places fit in, in this order.
     left = iter(taken)
-    for partition, first, after, count in found:
+    for source, first, after, count in found:
         for _ in range(count):
             at, offset = next(left)
-            assert at == partition
+            assert at == source
             assert first <= offset < after
     assert next(left, None) is None
 
@@ -165,7 +194,7 @@ def test_a_ledger_begins_anew_after_each_entry_and_says_when_it_must_write() -> 
     pending = [ledger.pending]
     ledger.decide("split_key", "customer_id=7", "x")
     pending.append(ledger.pending)
-    ledger.take(batch([(0, 0)]), [])
+    ledger.take(turn([(0, 0)]), [])
     first = close(ledger)
 
     pending.append(ledger.pending)
@@ -183,19 +212,19 @@ def test_a_ledger_is_full_long_before_a_broker_refuses_its_entry() -> None:
     at = 0
     while not ledger.full:
         places = [(i % 2, at + i // 2) for i in range(4096)]
-        ledger.take(batch(places), [])
+        ledger.take(turn(places), [])
         at += 2048
 
     assert ENTRY_MAX <= len(close(ledger).encode(9)) < 1_000_000
 
 
-def test_ranges_without_scores_fill_an_entry_too() -> None:
+def test_ranges_that_were_not_used_fill_an_entry_too() -> None:
     ledger = Ledger(owner((0, 0, 0)))
     at = 0
     while not ledger.full:
         places = [(0, at + i) for i in range(4096)]
-        gaps = [Gap("dead", 0, at + i, at + i + 1) for i in range(0, 4096, 2)]
-        ledger.take(batch(places), gaps)
+        gaps = [Gap("dead", "payments", 0, at + i, at + i + 1) for i in range(0, 4096, 2)]
+        ledger.take(turn(places), gaps)
         at += 4096
 
     assert len(close(ledger).encode(9)) < 1_000_000
@@ -203,7 +232,7 @@ def test_ranges_without_scores_fill_an_entry_too() -> None:
 
 def test_more_decisions_than_an_entry_holds_go_into_further_ones() -> None:
     ledger = Ledger(owner((0, 0, 0)))
-    ledger.take(batch([(0, 0)]), [])
+    ledger.take(turn([(0, 0)]), [])
     for key in range(2 * DECISIONS_MAX + 1):
         ledger.decide("split_key", f"customer_id={key}", "partition 0 so far, now also 1")
     none = np.full(3, NO_TIME, np.int64)
@@ -219,9 +248,9 @@ def test_more_decisions_than_an_entry_holds_go_into_further_ones() -> None:
 
 def test_an_owner_entry_left_by_an_instance_that_withdrew_changes_nothing() -> None:
     ledger = Ledger(owner())
-    ledger.take(batch([(0, 0)]), [])
+    ledger.take(turn([(0, 0)]), [])
     first = close(ledger)
-    ledger.take(batch([(0, 1)]), [])
+    ledger.take(turn([(0, 1)]), [])
     second = close(ledger)
     stray = changed(owner(), owner="another:1:x")
 
@@ -250,9 +279,9 @@ def damaged(a: Entry, b: Entry) -> dict[str, list[Entry]]:
 @pytest.mark.parametrize("damage", damaged(owner(), owner()))
 def test_entries_that_contradict_each_other_are_refused(damage: str) -> None:
     ledger = Ledger(owner())
-    ledger.take(batch([(0, 0), (1, 10), (0, 1)]), [])
+    ledger.take(turn([(0, 0), (1, 10), (0, 1)]), [])
     a = close(ledger)
-    ledger.take(batch([(2, 20), (0, 2)]), [])
+    ledger.take(turn([(2, 20), (0, 2)]), [])
     b = close(ledger)
     assert followed([owner(), a, b])
 

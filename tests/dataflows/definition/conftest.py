@@ -33,6 +33,7 @@ def stream(schema_path: Path) -> Callable[..., Stream]:
             "id": "payment_id",
             "key": "customer_id",
             "time": "event_time",
+            "quantum": {"ratio": "1e-2"},
         }
         return Stream(changes.pop("name", "payments"), **(settings | changes))
 

@@ -65,6 +65,7 @@ def make_plan() -> Plan:
         fields={"transaction_id": "int", "customer_id": "int", "event_time": "int"},
         nullable=frozenset(),
         max_abs={},
+        quantum={},
         allowed_lateness_us=0,
         max_skew_us=DAY_US,
     )
