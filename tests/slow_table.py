@@ -8,7 +8,6 @@ from dataclasses import dataclass
 from fractions import Fraction
 from typing import TYPE_CHECKING
 
-from noskew.dataflows.core.lane import EVALUATE, INSERT, OWN
 from noskew.dataflows.definition.plan import (
     WINDOWLESS,
     Op,
@@ -16,7 +15,7 @@ from noskew.dataflows.definition.plan import (
     Window,
 )
 from noskew.kernels.decay import half_power
-from noskew.kernels.layout import FOREVER
+from noskew.kernels.layout import EVALUATE, FOREVER, INSERT, OWN
 from noskew.schemas.columns import NULL
 
 if TYPE_CHECKING:

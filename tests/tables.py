@@ -12,7 +12,7 @@ import pytest
 from slow_table import WINDOWS
 
 from noskew.dataflows.core import pools
-from noskew.dataflows.core.lane import EVALUATE, INSERT, OWN, Lane
+from noskew.dataflows.core.lane import Lane
 from noskew.dataflows.core.table import Table
 from noskew.dataflows.definition.plan import (
     MOVING,
@@ -22,7 +22,7 @@ from noskew.dataflows.definition.plan import (
     StreamPlan,
     TablePlan,
 )
-from noskew.kernels.layout import FLAG_INCOMPLETE, NO_TIME, NULL
+from noskew.kernels.layout import EVALUATE, FLAG_INCOMPLETE, INSERT, NO_TIME, NULL, OWN
 from noskew.schemas.columns import Strings
 
 if TYPE_CHECKING:

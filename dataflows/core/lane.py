@@ -7,20 +7,13 @@ stream's records, which change it, and the scored ones, which read it.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
 
     from noskew.schemas.columns import Column
-
-INSERT: Final = 1
-"""The record is aggregated (after it was evaluated, if it is)."""
-EVALUATE: Final = 2
-"""The table's statistics are computed as of the record."""
-OWN: Final = 4
-"""The record is of the table's stream: evaluated, it counts as a member of its own windows."""
 
 
 @dataclass(slots=True)
@@ -30,7 +23,8 @@ class Lane:
     key          the entity column's values, int64 or ``Strings``
     columns      the table's value columns, in order: int64 with NULL, or ``Strings`` of a "text"
     bits         int64[m]  bit f: the record passes filter f of the table
-    action       uint8[m]  INSERT, EVALUATE, OWN; 0: nothing (a dead letter, a duplicate)
+    action       uint8[m]  bits of ``kernels.layout``: INSERT, EVALUATE, OWN; 0: nothing (a dead
+                 letter, a duplicate)
     time_us      int64[m]  event time
     horizon_us   int64[m]  horizon as of before the record
     fold_us      int64[m]  fold line of the table's stream as of before the record

@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING, TypeVar
 import numpy as np
 
 from noskew.dataflows.core.filters import passes
-from noskew.dataflows.core.lane import EVALUATE, INSERT, OWN, Lane
-from noskew.kernels.layout import FATE_APPLIED, FATE_LATE
+from noskew.dataflows.core.lane import Lane
+from noskew.kernels.layout import EVALUATE, FATE_APPLIED, FATE_LATE, INSERT, OWN
 from noskew.schemas.columns import NULL, Strings
 from noskew.schemas.rules import quantised
 

@@ -10,7 +10,6 @@ import numpy as np
 from turns import HOUR, MINUTE, Record, plan_of, stream_of, turn_of
 
 from noskew.dataflows.core.judge import Judge
-from noskew.dataflows.core.lane import EVALUATE, INSERT, OWN
 from noskew.dataflows.core.lanes import lane
 from noskew.dataflows.definition.plan import (
     ColumnPlan,
@@ -21,6 +20,7 @@ from noskew.dataflows.definition.plan import (
     TablePlan,
     Window,
 )
+from noskew.kernels.layout import EVALUATE, INSERT, OWN
 from noskew.schemas.columns import NULL, Strings
 
 if TYPE_CHECKING:

@@ -9,10 +9,9 @@ import numpy as np
 import pytest
 from tables import answers, lane_of, plan_of, small_pools, stream_of
 
-from noskew.dataflows.core.lane import EVALUATE, INSERT
 from noskew.dataflows.core.table import Table
 from noskew.dataflows.definition.plan import Op, Stat, Window
-from noskew.kernels.layout import CHUNK, COUNTER_CHUNKS, COUNTERS
+from noskew.kernels.layout import CHUNK, COUNTER_CHUNKS, COUNTERS, EVALUATE, INSERT
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

@@ -11,7 +11,6 @@ import pytest
 from slow_table import drawn
 from tables import answers, check, lane_of, plan_of, small_pools, stream_of
 
-from noskew.dataflows.core.lane import INSERT
 from noskew.dataflows.core.table import Table
 from noskew.dataflows.definition.plan import Op, Stat, Window
 from noskew.kernels.layout import (
@@ -27,6 +26,7 @@ from noskew.kernels.layout import (
     END,
     FLAG_CAPPED,
     FOREVER,
+    INSERT,
     SLOT_COUNT,
     SLOT_FIRST,
     SLOT_LIVE,
