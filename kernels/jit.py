@@ -27,6 +27,8 @@ from numba.core import cgutils
 from numba.core import config as _config
 from numba.extending import intrinsic
 
+from noskew.kernels.linking import Kernel
+
 if TYPE_CHECKING:
     from collections.abc import Callable
 
@@ -53,21 +55,27 @@ def kernel(function: _Function | None = None, *, inline: bool = False) -> Any:
     """
     if function is None:
         return partial(kernel, inline=inline)
-    compiled = numba.njit(  # type: ignore[call-overload]  # the stubs do not know _nrt
-        # Other threads (the client's, the commit's) run while a kernel works on a batch.
-        nogil=True,
-        # Division by zero gives inf or NaN and no exception: kernels never raise half-way.
-        error_model="numpy",
-        # Reordered or contracted floating point would change bits between CPUs and versions.
-        fastmath=False,
-        # Threads would make the order of writes, and so of reports, depend on scheduling.
-        parallel=False,
-        # Kernels allocate nothing: their callers hand them every array. So no array needs its
-        # references counted, which took most of the time of small functions.
-        _nrt=False,
-        forceinline=inline,
-    )(function)
-    if _DIRECTORY is not None and hasattr(compiled, "enable_caching"):
+    if _CONFIG.DISABLE_JIT:
+        return function
+    compiled = Kernel(
+        function,
+        {
+            "nopython": True,
+            # Other threads (the client's, the commit's) run while a kernel works on a batch.
+            "nogil": True,
+            # Division by zero gives inf or NaN and no exception: kernels never raise half-way.
+            "error_model": "numpy",
+            # Reordered or contracted floating point would change bits between CPUs and versions.
+            "fastmath": False,
+            # Threads would make the order of writes, and so of reports, depend on scheduling.
+            "parallel": False,
+            # Kernels allocate nothing: their callers hand them every array. So no array needs its
+            # references counted, which took most of the time of small functions.
+            "_nrt": False,
+            "forceinline": inline,
+        },
+    )
+    if _DIRECTORY is not None:
         before = _CONFIG.CACHE_DIR
         _CONFIG.CACHE_DIR = str(_DIRECTORY)
         try:

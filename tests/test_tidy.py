@@ -65,7 +65,7 @@ BASELINE: Final = "dataflows/bench/baseline.py"
 
 # Where each dependency may be imported: one home, so that it can be replaced there.
 HOMES: Final[dict[str, tuple[str, ...]]] = {
-    "numba": ("kernels/jit.py",),
+    "numba": ("kernels/jit.py", "kernels/linking.py"),
     "llvmlite": ("kernels/jit.py",),
     # The baseline is the same job as a user would write it by hand, with the libraries themselves.
     "bytewax": (
