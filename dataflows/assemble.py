@@ -6,6 +6,7 @@ import os
 import socket
 import time
 import uuid
+from contextlib import ExitStack
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -16,7 +17,7 @@ from noskew.dataflows.core.journal import Decision, Entry, Ledger, runs
 from noskew.dataflows.core.order import Journaled, Merged, Waiting
 from noskew.dataflows.core.scores import ScoreEncoder
 from noskew.dataflows.core.steps import Order
-from noskew.dataflows.errors import AlreadyRunningError, NoskewError, UnsafeResumeError
+from noskew.dataflows.errors import AlreadyRunningError, UnsafeResumeError
 from noskew.dataflows.kafka.deliver import Deliver
 from noskew.dataflows.kafka.journal_log import SHARD, JournalLog
 from noskew.dataflows.kafka.outbox import Outbox
@@ -57,7 +58,8 @@ def assemble(
 
     waits   called while a broker keeps the outbox waiting; may raise to give up
 
-    Raises UnsafeResumeError where the journal is of another definition, topic or version.
+    Raises UnsafeResumeError where the journal is of another definition, topic or version. Whatever
+    it raises, what it had opened is closed, the last first; what it was given stays open.
     """
     topics = checked.topics
     log = JournalLog(settings.brokers, checked.outputs.journal, SHARD, waits=waits)
@@ -71,54 +73,64 @@ def assemble(
     score_from = _score_from(settings, checked, scored_start) if first is None else _offsets(first)
     model = None if bundle is None else (plan.model or "", bundle.sha256)
     owner = _owner(plan, topics, last, start, score_from, model)
-    outbox = Outbox(settings.brokers, waits=waits)
-    try:
+    partitions = tuple(topic.partitions for topic in topics)
+    with ExitStack() as opened:
+        outbox = Outbox(settings.brokers, waits=waits)
+        opened.callback(outbox.close)
         outbox.send_one(checked.outputs.journal, SHARD, owner.encode(checked.outputs.journal_id))
         outbox.flush()
         _alone(log, owner)
-    except NoskewError:
-        outbox.close()
-        raise
-    partitions = tuple(topic.partitions for topic in topics)
-    reader = Reader(settings.brokers, topics, start, group=f"{plan.name}.{SHARD}")
-    waiting = Waiting(plan.streams, partitions)
-    throttled = ThrottledReader(reader, waiting)
-    engine = Engine(plan, partitions)
-    decoders = [Decoder(stream, checked.resolver) for stream in plan.streams]
-    return Shard(
-        name=plan.name,
-        reader=throttled,
-        decodes=tuple(
-            Decode(decoder, throttled, checked.resolver, one)
-            for decoder, one in zip(decoders, owner.first_inputs, strict=True)
-        ),
-        order=Order(
-            waiting,
-            Journaled(iter(()) if last is None else runs(log.entries())),
-            Merged(sum(partitions), settings.align_wait_s, time.monotonic),
-        ),
-        engine=engine,
-        scorer=scorer,
-        deliver=Deliver(
-            plan,
-            checked.outputs,
-            outbox,
-            ScoreEncoder(
-                plan,
-                checked.outputs.score_id,
-                topics[0].id or bytes(16),
-                generation=GENERATION,
-                model_sha=None if bundle is None else bundle.sha256,
-                include_vector=settings.vectors,
+        reader = Reader(settings.brokers, topics, start, group=f"{plan.name}.{SHARD}")
+        opened.callback(reader.close)
+        waiting = Waiting(plan.streams, partitions)
+        throttled = ThrottledReader(reader, waiting)
+        engine = Engine(plan, partitions)
+        decoders = [Decoder(stream, checked.resolver) for stream in plan.streams]
+        entries = log.entries()
+        opened.callback(entries.close)
+        shard = Shard(
+            name=plan.name,
+            reader=throttled,
+            decodes=tuple(
+                Decode(decoder, throttled, checked.resolver, one)
+                for decoder, one in zip(decoders, owner.first_inputs, strict=True)
             ),
-            Ledger(owner),
-            engine,
-            waiting,
-            reader,
-            decoders,
-            store,
-            score_from,
-        ),
+            order=Order(
+                waiting,
+                Journaled(iter(()) if last is None else runs(entries)),
+                Merged(sum(partitions), settings.align_wait_s, time.monotonic),
+            ),
+            engine=engine,
+            scorer=scorer,
+            deliver=Deliver(
+                plan,
+                checked.outputs,
+                outbox,
+                _encoder(plan, settings, checked, bundle),
+                Ledger(owner),
+                engine,
+                waiting,
+                reader,
+                decoders,
+                store,
+                score_from,
+            ),
+        )
+        # From here on it is the shard that closes.
+        opened.pop_all()
+    return shard
+
+
+def _encoder(
+    plan: Plan, settings: Settings, checked: Checked, bundle: Bundle | None
+) -> ScoreEncoder:
+    return ScoreEncoder(
+        plan,
+        checked.outputs.score_id,
+        checked.topics[0].id or bytes(16),
+        generation=GENERATION,
+        model_sha=None if bundle is None else bundle.sha256,
+        include_vector=settings.vectors,
     )
 
 

@@ -38,6 +38,8 @@ if TYPE_CHECKING:
 
 DEFAULT_URL: Final = "redis://127.0.0.1:6379/0"
 _EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
+_DIGITS: Final = 20
+"""Longest pointer that is looked at: more digits than an int64 has."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -130,8 +132,9 @@ class Client:
             event time. Before a row's event time its values are not exact.
 
         Raises:
-            UsageError: no such entity, an id of the wrong type, a naive datetime, a row of
-                another definition or layout, or a refused password.
+            UsageError: no such entity, an id or a time of the wrong type, a naive datetime, a row
+                of another definition or layout, a generation pointer that is no number, or a
+                refused password.
             ConnectionError: Redis cannot be reached or does not answer in time.
         """
         row = self._entity(entity)
@@ -160,15 +163,28 @@ class Client:
                 pointer, *blobs = self._redis.mget([self._names.pointer, *names])
                 if pointer is None:
                     return self._generation, [None] * len(keys)
-                if int(pointer) == self._generation:
-                    return self._generation, blobs
-                self._generation = int(pointer)
+                generation = self._pointed(pointer)
+                if generation == self._generation:
+                    return generation, blobs
+                self._generation = generation
         except redis_py.AuthenticationError as error:
             message = f"Redis at {self._shown} refuses the password: {error}."
             raise UsageError(message) from error
         except redis_py.RedisError as error:
             message = f"Redis at {self._shown} cannot be read: {error}"
             raise ConnectionError(message) from error
+
+    def _pointed(self, pointer: bytes) -> int:
+        """Return the generation that the pointer names."""
+        # Nothing that int() takes beside digits, and no more of them than a generation ever has.
+        if not (pointer.isdigit() and len(pointer) < _DIGITS and int(pointer) > 0):
+            message = (
+                f"the generation pointer {self._names.pointer.decode()!r} in Redis at "
+                f"{self._shown} is {pointer[:_DIGITS]!r}, not a whole number from 1: something "
+                "other than noskew has set it. Delete that key; noskew run sets it anew."
+            )
+            raise UsageError(message)
+        return int(pointer)
 
     def _evaluate(
         self, of: EntityRow, value: Id, blob: bytes, at_us: int | None, generation: int
@@ -226,9 +242,15 @@ def _key(of: EntityRow, value: Id) -> int | bytes:
 
 
 def _us(at: Time) -> int:
-    if isinstance(at, int):
+    if isinstance(at, int) and not isinstance(at, bool):
         return at
-    if at.tzinfo is None:
+    if not isinstance(at, datetime):
+        message = (
+            f"the reader's time is us since the epoch as an int, or an aware datetime, not {at!r} "
+            f"({type(at).__name__}): write int(...) of us, not of seconds."
+        )
+        raise UsageError(message)
+    if at.utcoffset() is None:
         message = f"the reader's time {at} has no time zone: write an aware datetime, or us."
         raise UsageError(message)
     return (at - _EPOCH) // timedelta(microseconds=1)

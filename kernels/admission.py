@@ -11,12 +11,10 @@ from noskew.kernels.keys import clear
 from noskew.kernels.layout import (
     COUNTER_CHANGED,
     COUNTER_CHUNKS,
-    COUNTER_FREE_SLOT,
     COUNTER_FREED_CHUNKS,
     COUNTER_HEAP,
     COUNTER_KEYS,
     COUNTER_REPORTS,
-    COUNTER_SLOTS,
     COUNTER_USED,
     COUNTERS,
     END,
@@ -68,9 +66,7 @@ def room_of(
     """Return how many records surely fit: chunks, slots, places in the hash table, reports."""
     counters = aux[COUNTERS]
     free_chunks = counters[COUNTER_FREED_CHUNKS] + chunks.shape[0] - counters[COUNTER_CHUNKS]
-    free_slots = slots.shape[0] - counters[COUNTER_SLOTS]
-    if counters[COUNTER_FREE_SLOT] != END:
-        free_slots += 1
+    free_slots = slots.shape[0] - 1 - counters[COUNTER_KEYS]  # slot 0 belongs to no key
     places = (lookup.shape[0] >> 1) - counters[COUNTER_KEYS]
     # A record makes at most one report of each kind.
     free_reports = (reports.shape[0] - counters[COUNTER_REPORTS]) >> 1

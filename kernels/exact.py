@@ -21,7 +21,7 @@ def quotient(numerator: int, denominator: int) -> float:
     """Return ``numerator / denominator``, correctly rounded to float64.
 
     numerator    int64, magnitude at most 2^62
-    denominator  int64, 1 .. 2^54
+    denominator  int64, 1 .. 2^53: exact as float64, and 256 of what is left of it fit int64
 
     The remainder is carried along in base 256 until the integer quotient has at least 55 bits;
     what is left of it only sets the last (sticky) bit, which is how long division is rounded.

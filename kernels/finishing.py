@@ -65,16 +65,24 @@ def finish(
     beyond = 0
     for row in range(count):
         beyond |= 1 if horizon_us[row] > as_of_us[row] else 0
+    # Most often the records' columns follow each other: then nothing is copied.
+    first = target[0] if count > 0 else 0
+    follow = 1
+    for row in range(count):
+        follow &= 1 if target[row] == first + row else 0
     chosen = -1
     for at in range(plan[PLAN_BEGIN, OPS], plan[PLAN_END, OPS]):
         op = plan[at]
         if chosen < 0 or beyond or not _alike(op, plan[chosen]):
             _choose(plan, op, count, itself, as_of_us, horizon_us, fields, member, own)
             chosen = at
-        fill(op, count, words, member, own, as_of_us, big, out)
         node = op[PLAN_OP_NODE]
-        for row in range(count):
-            nodes[node, target[row]] = out[row]
+        if follow:
+            fill(op, count, words, member, own, as_of_us, big, nodes[node, first : first + count])
+        else:
+            fill(op, count, words, member, own, as_of_us, big, out)
+            for row in range(count):
+                nodes[node, target[row]] = out[row]
         below = _below(op)
         if below >= 0:
             for row in range(count):

@@ -87,7 +87,7 @@ def kernel(function: _Function | None = None, *, inline: bool = False) -> Any:
 
 if _CONFIG.DISABLE_JIT:
 
-    def prefetch(array: NDArray[np.int64], row: int) -> None:
+    def prefetch(array: NDArray[Any], row: int) -> None:
         """Do nothing: plain Python has no use for it."""
 
 else:

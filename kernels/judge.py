@@ -11,7 +11,16 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Final
 
-from noskew.kernels.ids import ID_HANDLE, ID_TIME, hash_of, near, open_row, remember, take_handle
+from noskew.kernels.ids import (
+    ID_HANDLE,
+    ID_INPUT,
+    ID_TIME,
+    hash_of,
+    near,
+    open_row,
+    remember,
+    take_handle,
+)
 from noskew.kernels.jit import kernel
 from noskew.kernels.layout import (
     FATE_APPLIED,
@@ -105,16 +114,18 @@ def judge(
         else:
             found = open_row(ids, own, strings, hashed, heap, value[at], length[at])
             line = min(lines[stream, LINE_FOLD], horizon_us - rules[stream, RULE_REACH])
-            # Closed, and older than any record that is not late: forgotten, at hand or not.
-            lost = min(line, lines[stream, LINE_LEAST] - rules[stream, RULE_LATENESS])
-            if found >= 0 and lost <= ids[found, ID_TIME] <= line:
-                fate[at] = FATE_LATE
-                return 1
             if found >= 0:
+                # Closed, and late in its own input: forgotten, at hand or not.
+                clock = event_clock[ids[found, ID_INPUT]]
+                lost = min(line, clock - rules[stream, RULE_LATENESS])
+                if lost <= ids[found, ID_TIME] <= line:
+                    fate[at] = FATE_LATE
+                    return 1
                 handle[at] = ids[found, ID_HANDLE]
                 if ids[found, ID_TIME] > line:
                     old_us[at] = ids[found, ID_TIME]
                 ids[found, ID_TIME] = time
+                ids[found, ID_INPUT] = source
             else:
                 handle[at] = take_handle(counters, handles)
                 remember(

@@ -10,14 +10,13 @@ length in bytes (-1 is a null). An int64 key of ``NULL`` is a null; its length i
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 import numpy as np
 
-from noskew.kernels.jit import kernel
+from noskew.kernels.jit import kernel, prefetch
 from noskew.kernels.layout import (
     COUNTER_FREE_SLOT,
-    COUNTER_GARBAGE,
     COUNTER_HEAP,
     COUNTER_KEYS,
     COUNTER_SLOTS,
@@ -37,6 +36,9 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from noskew.kernels.layout import State
+
+_APART: Final = 8
+"""How many keys lie between the steps of a look-up: what a step asks for is there by the next."""
 
 
 @kernel(inline=True)
@@ -69,23 +71,36 @@ def locate(
     hashes: NDArray[np.int64],
     found: NDArray[np.int64],
 ) -> None:
-    """Look up n keys; a separate pass, so that the loads of many keys overlap.
+    """Look up n keys, a separate pass in which the loads of many keys overlap.
 
     heap, key, length   the keys, see above
     hashes  int64[n]    written: the key's hash, -1 for a null
     found   int64[n]    written: the key's slot, -1 where it has none
     """
     index, slots, own = state.lookup, state.slots, state.heap
-    for row in range(key.shape[0]):
-        if (length[row] < 0) if strings else (key[row] == NULL):
-            hashes[row] = -1
+    count, mask = key.shape[0], index.shape[0] - 1
+    # A key is hashed, its place in the table asked for; later its slot; and later looked up.
+    for ahead in range(count + 2 * _APART):
+        if ahead < count:
+            hashes[ahead] = -1
+            if (length[ahead] >= 0) if strings else (key[ahead] != NULL):
+                if strings:
+                    hashes[ahead] = hash_bytes(heap, key[ahead], length[ahead])
+                else:
+                    hashes[ahead] = hash_int(key[ahead])
+                prefetch(index, hashes[ahead] & mask)
+        soon = ahead - _APART
+        if 0 <= soon < count and hashes[soon] >= 0:
+            slot = int(index[hashes[soon] & mask])
+            if slot > 0:
+                prefetch(slots, slot)
+        row = soon - _APART
+        if row >= 0:
             found[row] = -1
-        else:
-            if strings:
-                hashes[row] = hash_bytes(heap, key[row], length[row])
-            else:
-                hashes[row] = hash_int(key[row])
-            found[row] = find(index, slots, own, strings, hashes[row], heap, key[row], length[row])
+            if hashes[row] >= 0:
+                found[row] = find(
+                    index, slots, own, strings, hashes[row], heap, key[row], length[row]
+                )
 
 
 @kernel(inline=True)
@@ -177,7 +192,6 @@ def remove(state: State, slot: int) -> None:
             hole = at
         at = (at + 1) & mask
     index[hole] = -1
-    counters[COUNTER_GARBAGE] += slots[slot, SLOT_LENGTH]
     counters[COUNTER_KEYS] -= 1
     slots[slot, SLOT_LIVE] = 0
     slots[slot, SLOT_MARKS] = slots[slot, SLOT_MARKS] & MARK_LISTED

@@ -130,13 +130,12 @@ COUNTER_SLOTS: Final = 3  # slots ever taken, slot 0 included
 COUNTER_KEYS: Final = 4  # live keys
 COUNTER_CHANGED: Final = 5  # length of ``changed``
 COUNTER_REPORTS: Final = 6  # rows of ``reports``
-COUNTER_HEAP: Final = 7  # bytes of the key heap in use, garbage included
-COUNTER_GARBAGE: Final = 8  # bytes of the key heap that belong to no key
-COUNTER_ENTRIES: Final = 9  # entries held
-COUNTER_FREED_CHUNKS: Final = 10  # length of the list of freed chunks
-COUNTER_USED: Final = 11  # values of ``distinct`` in use
-COUNTER_SERIAL: Final = 12  # the next chunk's
-COUNTER_END: Final = 13
+COUNTER_HEAP: Final = 7  # bytes of the key heap in use, also those of keys that are gone
+COUNTER_ENTRIES: Final = 8  # entries held
+COUNTER_FREED_CHUNKS: Final = 9  # length of the list of freed chunks
+COUNTER_USED: Final = 10  # values of ``distinct`` in use
+COUNTER_SERIAL: Final = 11  # the next chunk's
+COUNTER_END: Final = 12
 
 REPORT_SPLIT: Final = 0  # kind, slot, first partition, other partition, seq
 REPORT_CAPPED: Final = 1  # kind, slot, partition, partition, seq
@@ -223,7 +222,7 @@ FIND_LOW_EDGE: Final = 2
 FIND_HIGH_EDGE: Final = 3
 FIND_WORD: Final = 4
 # All of history: a total in two words of base 2^40, high and low; ``FIND_*`` as above.
-# First and last values: column, filter, low edge, high edge, word; then
+# First and last values: column, low edge, high edge, word; then
 END_COLUMN: Final = 0
 END_LOW_EDGE: Final = 1
 END_HIGH_EDGE: Final = 2

@@ -19,6 +19,7 @@ from numba.core import types
 from numba.core.codegen import JITCodeLibrary
 from numba.core.compiler import CompilerBase, DefaultPassBuilder, Flags
 from numba.core.compiler_machinery import LoweringPass, register_pass
+from numba.core.lowering import Lower
 from numba.core.registry import CPUDispatcher
 from numba.core.typed_passes import NativeLowering
 
@@ -110,6 +111,47 @@ def _finish(library: Any, finished: dict[Any, None]) -> None:
         finished[library] = None
 
 
+class _Lower(Lower):
+    """Intermediate code in which no index counts from an array's end: that costs at each access.
+
+    With ``NUMBA_BOUNDSCHECK=1`` a negative index is an error.
+    """
+
+    def lower_getitem(self, resty: Any, expr: Any, value: Any, index: Any, signature: Any) -> Any:
+        """Read ``value[index]``."""
+        return super().lower_getitem(resty, expr, value, index, _from_start(signature))
+
+    def lower_setitem(self, target_var: Any, index_var: Any, value_var: Any, signature: Any) -> Any:
+        """Write ``target_var[index_var]``."""
+        return super().lower_setitem(target_var, index_var, value_var, _from_start(signature))
+
+
+def _from_start(signature: Any) -> Any:
+    """Return the signature of an access with its indexes unsigned."""
+    array, index, *rest = signature.args
+    if not isinstance(array, types.Array):
+        return signature
+    if isinstance(index, types.BaseTuple):
+        index = types.Tuple([_unsigned(one) for one in index])
+    return signature.replace(args=(array, _unsigned(index), *rest))
+
+
+def _unsigned(index: Any) -> Any:
+    return types.uintp if types.unliteral(index) == types.intp else index
+
+
+@register_pass(mutates_CFG=True, analysis_only=False)
+class _Lowering(NativeLowering):
+    """Numba's, with ours."""
+
+    _name = "kernel_lowering"
+
+    @property
+    def lowering_class(self) -> type[Lower]:
+        """Return what writes intermediate code."""
+        return _Lower
+
+
 @register_pass(mutates_CFG=True, analysis_only=False)
 class _Register(LoweringPass):
     """Make a lowered part known to those who call it, under a name of its own."""
@@ -173,8 +215,8 @@ class _PartCompiler(CompilerBase):
     def define_pipelines(self) -> list[Any]:
         """Return Numba's passes, then ours."""
         self.state.library = _library(_PartLibrary, self.state)
-        passes = DefaultPassBuilder.define_nopython_pipeline(self.state)
-        passes.add_pass_after(_Register, NativeLowering)
+        passes = _passes(self.state)
+        passes.add_pass_after(_Register, _Lowering)
         passes.finalize()
         return [passes]
 
@@ -191,7 +233,17 @@ class _EntryCompiler(CompilerBase):
         """Return Numba's passes."""
         self.state.library = _library(_EntryLibrary, self.state)
         self.state.library.enable_object_caching()
-        return [DefaultPassBuilder.define_nopython_pipeline(self.state)]
+        passes = _passes(self.state)
+        passes.finalize()
+        return [passes]
+
+
+def _passes(state: Any) -> Any:
+    """Return Numba's passes with our lowering."""
+    passes = DefaultPassBuilder.define_nopython_pipeline(state)
+    ours = [(_Lowering if one is NativeLowering else one, what) for one, what in passes.passes]
+    passes.passes[:] = ours
+    return passes
 
 
 def _library(kind: type[JITCodeLibrary], state: Any) -> Any:

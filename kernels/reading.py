@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from noskew.kernels.admission import fits
 from noskew.kernels.edges import limit_of
 from noskew.kernels.folds import fold
 from noskew.kernels.jit import kernel
@@ -59,19 +60,25 @@ def find_rows(
     nothing: NDArray[np.int64],
     until_us: NDArray[np.int64],
     words: NDArray[np.int64],
-) -> None:
-    """Find the words of the rows of k slots (``statistics.finish`` makes values of them).
+    begin: int,
+) -> int:
+    """Find the words of the rows of k slots (``finishing.finish`` makes values of them).
 
     which, as_of_us, horizon_us, fold_us   int64[k]; slot 0 is an empty history
     nothing   int64[fields, 1]  not read
     until_us  int64[k]          written: first later time at which a value may be another one
     words     int64[NUMBER_WORDS, k]  written
+
+    Begins with row ``begin``; returns k, or the row before which values of ``distinct`` ran out of
+    room: grow them, call again.
     """
     numbers = plan[PLAN_NUMBERS]
     slots, chunks, entries = state.slots, state.chunks, state.entries
     values, aux = state.values, state.aux
-    for row in range(which.shape[0]):
+    for row in range(begin, which.shape[0]):
         slot, as_of, reached = which[row], as_of_us[row], max(as_of_us[row], horizon_us[row])
+        if not fits(plan, slots, state.heap, values, aux, slot, 0):
+            return row
         if numbers[NUMBER_FOLDS] and slots[slot, SLOT_FOLD] < fold_us[row]:
             fold(plan, slots, chunks, entries, aux, slot, fold_us[row])
         stand(plan, slots, chunks, entries, values, aux, slot, as_of, reached)
@@ -83,6 +90,7 @@ def find_rows(
         for at in range(plan[PLAN_BEGIN, ROW], plan[PLAN_END, ROW]):
             until = min(until, _until(plan, slots, slot, plan[plan[at, 0]], as_of, reached))
         until_us[row] = until
+    return int(which.shape[0])
 
 
 @kernel

@@ -90,7 +90,7 @@ def insert(
 ) -> None:
     """Insert an entry after all entries of its time or earlier, and repair what stands.
 
-    fields  int64[fields, n], of which column ``row`` is taken: values, filter bits, handle
+    fields  int64[fields, n], of which column ``row`` is taken: a value a pair, handle
 
     One free chunk must be there, and the key's fold edges must stand at the present fold line.
     """

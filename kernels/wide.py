@@ -39,9 +39,9 @@ _C: Final = 4
 def wide_quotient(high: int, low: int, denominator: int, big: NDArray[np.int64]) -> float:
     """Return ``(high * 2^40 + low) / denominator``, correctly rounded.
 
-    high  int64;  low: int64, 0 .. 2^40 - 1;  denominator: int64, 1 .. 2^54
+    high  int64;  low: int64, 0 .. 2^40 - 1;  denominator: int64, 1 .. 2^62
     """
-    if -(2**21) <= high < 2**21:
+    if -(2**21) <= high < 2**21 and denominator <= _FAST:
         return quotient((high << _SHIFT) + low, denominator)
     negative = _set(big, _N, high, low)
     _set_int(big, _D, denominator)

@@ -24,7 +24,7 @@ from noskew.kernels.folds import fold
 from noskew.kernels.jit import kernel, prefetch
 from noskew.kernels.keys import add, clear, find, remove
 from noskew.kernels.layout import (
-    CHUNK,
+    CHUNK_COUNT,
     CHUNK_SHIFT,
     COUNTERS,
     EDGE_POSITION,
@@ -65,12 +65,13 @@ TARGET: Final = 3
 MEMBER: Final = 4
 OWN_VALUE: Final = 5
 ASKED: Final = 6
-"""What is kept of a block's evaluated records, one row each (see ``statistics.finish``)."""
+"""What is kept of a block's evaluated records, one row each (see ``finishing.finish``)."""
 _CACHED: Final = 2**13
 """Words of an array that stay in the processor's caches anyway: nothing is asked for."""
+_SOON: Final = 4
 _AHEAD: Final = 8
 _FAR_AHEAD: Final = 16
-"""How many records ahead a key's entries, and its slot, are asked for."""
+"""How many records ahead are asked for: where its entry goes, where its edges stand, its slot."""
 
 
 @kernel
@@ -97,9 +98,9 @@ def advance(
     """
     most = len(records.time_us)
     while begin < most:
-        room = room_of(state.slots, state.chunks, state.lookup, state.reports, state.aux)
-        end = min(begin + min(BLOCK, room), most)
-        if begin == end:
+        end = min(begin + BLOCK, most)
+        # Of whole blocks, so that no table is worked through in ever smaller ones.
+        if room_of(state.slots, state.chunks, state.lookup, state.reports, state.aux) < BLOCK:
             return begin
         stopped, count = _take(plan, state, records, begin, end, homes, words, asked, flags)
         finish(
@@ -286,8 +287,13 @@ def _ask(
                     prefetch(chunks, position >> CHUNK_SHIFT)
             last = slots[soon, SLOT_LAST]
             if last != END:
-                prefetch(chunks, last)
-                prefetch(entries, (last << CHUNK_SHIFT) + CHUNK // 2)
+                for line in range(0, chunks.shape[1], 8):
+                    prefetch(chunks[last, line:], 0)
+    if row + _SOON < count and entries.shape[0] * entries.shape[1] > _CACHED:
+        soon = found[row + _SOON]
+        last = slots[soon, SLOT_LAST] if soon > 0 else END
+        if last != END:
+            prefetch(entries, (last << CHUNK_SHIFT) + chunks[last, CHUNK_COUNT])
 
 
 @kernel

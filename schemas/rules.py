@@ -143,7 +143,7 @@ def _check_quantum(
     # NaN is a null here, and compares false.
     for i in _mark(out, bad, np.abs(whole) > limit, Reason.RANGE):
         out.details[i] = (
-            f"field {name!r} is {column[i]}, {whole[i]:.0f} of its quantum 1e-{power}, beyond "
+            f"field {name!r} is {column[i]}, {whole[i]:.17g} of its quantum 1e-{power}, beyond "
             f"max_abs {limit}"
         )
 

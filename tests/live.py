@@ -133,6 +133,7 @@ class Live:
     flags: dict[str, Any]
     partitions: int
     labels: str = ""
+    label_partitions: int = 0
 
     @classmethod
     def make(
@@ -185,7 +186,11 @@ class Live:
             admin.ensure(f"{name}.in", partitions, TOPIC_CONFIG)
             if label_topic:
                 admin.ensure(label_topic, label_partitions, TOPIC_CONFIG)
-        return cls(stack, folder, name, f"{name}.in", definition, made, partitions, label_topic)
+        second_partitions = label_partitions if label_topic else 0
+        return cls(
+            stack, folder, name, f"{name}.in", definition, made, partitions, label_topic,
+            second_partitions,
+        )  # fmt: skip
 
     @property
     def pipeline(self) -> Pipeline:

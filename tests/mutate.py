@@ -4,9 +4,11 @@ Each comparison gets its neighbour (``<`` and ``<=``, ``>`` and ``>=``, ``==`` a
 and ``not in``), each ``+`` becomes ``-`` and back. Kernels run uncompiled, as plain functions, so a
 mutant is a fork of this process in which one function has the changed code: nothing is written,
 nothing is started anew. The cases of ``mutant_cases`` go through one by one; each is tried on all
-mutants that have survived those before it. A mutant that hangs or fills the memory is caught too.
+mutants that have survived those before it, so a mutant is done with at the first that catches it.
+A mutant that hangs or fills the memory is caught too, if sound kernels do not (``mutant_trial``).
 
-``mutants.json`` lists those that cannot be caught, and why.
+``mutants.json`` lists those that cannot be caught, and why; ``--stale`` names what is in it of code
+that is not there any more.
 """
 
 from __future__ import annotations
@@ -23,34 +25,33 @@ import ast
 import functools
 import importlib
 import json
-import resource
 import time
 from collections import Counter
 from dataclasses import dataclass
 from hashlib import sha256
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Final
 
 from mutant_cases import CASES
-
-from noskew.kernels import jit
+from mutant_trial import HarnessError, Outcome, prepared, tried
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Sequence
-    from types import CodeType, FrameType
+    from collections.abc import Callable, Hashable, Iterator, Sequence
+    from types import CodeType
+
+    from mutant_trial import Trials
 
 MODULES: Final = (
-    "admission", "chunks", "compaction", "edges", "finishing", "folds", "judge", "judging",
-    "reading", "slabs", "standing", "statistics", "tallies", "windows",
+    "admission", "chunks", "compaction", "decay", "edges", "exact", "finishing", "folds", "ids",
+    "judge", "judging", "keys", "reading", "slabs", "standing", "statistics", "tallies", "values",
+    "wide", "windows",
 )  # fmt: skip
-"""The window kernels."""
+"""The window kernels and what they compute with."""
 
 LISTED: Final = Path(__file__).with_name("mutants.json")
 REQUIRED: Final = 0.95
-_KERNELS: Final = os.path.dirname(jit.__file__)  # noqa: PTH120  # compared with paths as text
-_SLOWER: Final = 1.0
-"""How many times as long as sound kernels that are traced a mutant may take, and a second more."""
-_MORE_MEMORY: Final = 1 << 28
+MEASURED: Final = 20
+"""How many are tried first, to tell how long all will take."""
 
 _FLIPS: Final[dict[type[ast.AST], type[ast.AST]]] = {
     ast.Lt: ast.LtE,
@@ -80,6 +81,11 @@ class Mutant:
     last_line: int
     name: str
     code: CodeType
+
+    @property
+    def places(self) -> list[Hashable]:
+        """Its lines, as a case's ``reached`` has them."""
+        return [(self.module, line) for line in range(self.line, self.last_line + 1)]
 
     def install(self) -> None:
         """Give the function its changed code."""
@@ -148,111 +154,96 @@ def _code_of(module: CodeType, function: str) -> CodeType:
     raise LookupError(function)
 
 
+@dataclass
+class Found:
+    """What came of the mutants so far.
+
+    ends     how their trials ended, survived ones too;  trials_s: the seconds these took
+    cases    how many cases were tried
+    """
+
+    alive: list[Mutant]
+    ends: Counter[str]
+    trials_s: float = 0.0
+    cases: int = 0
+
+
 def survivors(
-    chosen: Sequence[Mutant], until_s: float, jobs: int, keep: Path | None = None
-) -> tuple[list[Mutant], int]:
-    """Return the mutants that no case catches, and how many cases were tried by then.
+    chosen: Sequence[Mutant],
+    until_s: float,
+    jobs: int,
+    keep: Path | None = None,
+) -> Found:
+    """Try the cases one by one on the mutants that are left. Raises ``HarnessError``.
 
     keep  a file for the names of those alive after each case
     """
-    alive = list(chosen)
-    for number, prepare in enumerate(CASES):
-        if not alive or time.monotonic() > until_s:
-            return alive, number
-        case = prepare()
-        began_s = time.process_time()
-        reached = _lines_of(case)
-        longest_s = 1 + _SLOWER * (time.process_time() - began_s)
-        tried = [
-            one
-            for one in alive
-            if any((one.module, n) in reached for n in range(one.line, one.last_line + 1))
-        ]
-        left = set(_tried(case, tried, longest_s, until_s, jobs))
-        sys.stderr.write(f"{prepare.__name__}: {len(tried) - len(left)} of {len(tried)} caught\n")
-        caught = {one for one in tried if one not in left}
-        alive = [one for one in alive if one not in caught]
+    found, began_s = Found(list(chosen), Counter()), time.monotonic()
+    for prepare in CASES:
+        if not found.alive or time.monotonic() > until_s:
+            break
+        case = prepared(prepare)
+        trials = tried(case, found.alive, until_s, jobs)
+        found.alive = trials.alive
+        found.ends.update({end.name: count for end, count in trials.ends.items()})
+        found.trials_s += trials.seconds
+        found.cases += 1
+        if trials.number:
+            _say(case.name, trials, len(found.alive), time.monotonic() - began_s)
         if keep is not None:
-            keep.write_text(json.dumps([one.name for one in alive], indent=1) + "\n")
-    return alive, len(CASES)
+            keep.write_text(json.dumps([one.name for one in found.alive], indent=1) + "\n")
+    return found
 
 
-@functools.cache
-def _stem(path: str) -> str:
-    return Path(path).stem
+def _say(name: str, trials: Trials, left: int, so_far_s: float) -> None:
+    caught = trials.number - trials.ends[Outcome.SURVIVED]
+    ends = ", ".join(f"{count} {end.name}" for end, count in sorted(trials.ends.items()))
+    sys.stderr.write(
+        f"{so_far_s:5.0f} s  {name}: {caught} of {trials.number} caught in {trials.seconds:.1f} s "
+        f"({ends}), {left} left\n"
+    )
 
 
-def _lines_of(case: Callable[[], None]) -> set[tuple[str, int]]:
-    """Run a case with sound kernels; return the lines of them that it comes to."""
-    reached: set[tuple[str, int]] = set()
-
-    def line(frame: FrameType, _event: str, _argument: object) -> Any:
-        reached.add((_stem(frame.f_code.co_filename), frame.f_lineno))
-        return line
-
-    def call(frame: FrameType, _event: str, _argument: object) -> Any:
-        return line if frame.f_code.co_filename.startswith(_KERNELS) else None
-
-    sys.settrace(call)
-    try:
-        case()
-    finally:
-        sys.settrace(None)
-    return reached
-
-
-def _tried(
-    case: Callable[[], None],
-    chosen: Sequence[Mutant],
-    longest_s: float,
-    until_s: float,
-    jobs: int,
-) -> list[Mutant]:
-    """Return which of the mutants survive a case; what could not be tried any more does."""
-    alive: list[Mutant] = []
-    waiting, running = list(reversed(chosen)), dict[int, Mutant]()
-    while waiting or running:
-        while waiting and len(running) < jobs:
-            mutant = waiting.pop()
-            if time.monotonic() > until_s:
-                alive.append(mutant)
-                continue
-            child = os.fork()
-            if child == 0:
-                _die_trying(case, mutant, longest_s)
-            running[child] = mutant
-        if running:
-            child, status = os.wait()
-            mutant = running.pop(child)
-            if status == 0:
-                alive.append(mutant)
-    return alive
+def measured(chosen: Sequence[Mutant], until_s: float, jobs: int, keep: Path | None) -> Found:
+    """Try a few, say how long the others will take, and try these. Raises ``HarnessError``."""
+    few, others = chosen[:MEASURED], chosen[MEASURED:]
+    first = survivors(few, until_s, jobs, keep)
+    mean_s = first.trials_s / max(len(few), 1)
+    sys.stderr.write(
+        f"{mean_s:.2f} s a mutant with jobs: {jobs}, without preparing cases; the other "
+        f"{len(others)} will take about {mean_s * len(others):.0f} s\n"
+    )
+    rest = survivors(others, until_s, jobs, keep)
+    return Found(
+        first.alive + rest.alive,
+        first.ends + rest.ends,
+        first.trials_s + rest.trials_s,
+        max(first.cases, rest.cases),
+    )
 
 
-def _die_trying(case: Callable[[], None], mutant: Mutant, longest_s: float) -> None:
-    """Run a case with a mutant in a process of its own; it ends with 0 if nothing is noticed."""
-    caught = True
-    try:
-        nowhere = os.open(os.devnull, os.O_WRONLY)
-        os.dup2(nowhere, 1)
-        os.dup2(nowhere, 2)
-        seconds = int(time.process_time() + longest_s) + 1
-        resource.setrlimit(resource.RLIMIT_CPU, (seconds, seconds + 1))
-        pages = int(Path("/proc/self/statm").read_text().split()[0])
-        most = pages * resource.getpagesize() + _MORE_MEMORY
-        resource.setrlimit(resource.RLIMIT_AS, (most, most))
-        resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
-        mutant.install()
-        case()
-        caught = False
-    finally:
-        os._exit(int(caught))
+def stale_names(modules: Sequence[str], known: set[str]) -> list[str]:
+    """Return what ``mutants.json`` lists of some modules that is not there any more."""
+    listed: dict[str, str] = json.loads(LISTED.read_text())
+    return [n for n in listed if n.split(".")[0] not in MODULES] + [
+        n for n in listed if n.split(".")[0] in modules and n not in known
+    ]
+
+
+def say_stale(stale: Sequence[str]) -> None:
+    for name in stale:
+        sys.stdout.write(f"NOT THERE ANY MORE, but in {LISTED.name}: {name}\n")
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Break what was asked for, print the survivors; 1 where too many are not explained."""
+    """Break what was asked for, print the survivors.
+
+    Returns 1 where too many are not explained or a listed one is not there, 2 where the harness is
+    broken.
+    """
     parser = argparse.ArgumentParser(description="mutants of the window kernels")
     parser.add_argument("modules", nargs="*", default=MODULES)
+    parser.add_argument("--stale", action="store_true", help="only name what is listed and gone")
     parser.add_argument("--sample", type=int, help="draw so many of those that can be caught")
     parser.add_argument("--seed", type=int, default=0, help="of the sample")
     parser.add_argument("--jobs", type=int, default=2)
@@ -264,33 +255,41 @@ def main(arguments: Sequence[str] | None = None) -> int:
     began_s = time.monotonic()
     listed: dict[str, str] = json.loads(LISTED.read_text())
     chosen = [one for module in given.modules for one in mutants(module)]
-    known = {one.name for one in chosen}
-    stale = [name for name in listed if name.split(".")[0] in given.modules and name not in known]
-    equivalent = [one for one in chosen if one.name in listed]
+    stale = stale_names(given.modules, {one.name for one in chosen})
+    if given.stale:
+        say_stale(stale)
+        return int(bool(stale))
+    equivalent = sum(one.name in listed for one in chosen)
     chosen = [one for one in chosen if one.name not in listed]
     if given.only is not None:
         names = set(json.loads(given.only.read_text()))
         chosen = [one for one in chosen if one.name in names]
-    if given.sample is not None:
-        # By name, so that a change elsewhere does not draw another sample.
-        chosen.sort(key=lambda one: sha256(f"{given.seed} {one.name}".encode()).digest())
-        chosen = chosen[: given.sample]
-    alive, tried = survivors(chosen, began_s + given.longest_s, given.jobs, given.alive)
+    # By name, so that a change elsewhere does not draw another sample.
+    chosen.sort(key=lambda one: sha256(f"{given.seed} {one.name}".encode()).digest())
+    chosen = chosen[: given.sample]
+    try:
+        found = measured(chosen, began_s + given.longest_s, given.jobs, given.alive)
+    except HarnessError as error:
+        sys.stderr.write(f"the mutants prove nothing: {error}\n")
+        return 2
+    alive = sorted(found.alive, key=lambda one: (one.module, one.line))
     share = 1 - len(alive) / max(len(chosen), 1)
     for one in alive:
         sys.stdout.write(f"NOT CAUGHT kernels/{one.module}.py:{one.line} {one.name}\n")
-    for name in stale:
-        sys.stdout.write(f"NOT THERE ANY MORE, but in {LISTED.name}: {name}\n")
+    say_stale(stale)
+    caught = {end: count for end, count in found.ends.items() if end != Outcome.SURVIVED.name}
     sys.stdout.write(
         f"{len(chosen)} mutants: {len(chosen) - len(alive)} caught ({share:.1%}), "
-        f"{len(alive)} not; {len(equivalent)} more cannot be; {tried} of {len(CASES)} cases in "
-        f"{time.monotonic() - began_s:.0f} s\n"
+        f"{len(alive)} not; {equivalent} more cannot be; {found.cases} of {len(CASES)} cases in "
+        f"{time.monotonic() - began_s:.0f} s ({sum(os.times()[:4]):.0f} s of processor time), "
+        f"{found.trials_s / max(len(chosen), 1):.2f} s a mutant; caught by {caught}\n"
     )
     if given.json is not None:
         result = {
             "mutants": len(chosen),
             "caught": len(chosen) - len(alive),
-            "equivalent": len(equivalent),
+            "caught_by": caught,
+            "equivalent": equivalent,
             "stale": stale,
             "survivors": [one.name for one in alive],
         }

@@ -122,9 +122,8 @@ class Judge:
         return min(now.lines_us[stream], now.horizon_us - self.meaning.reach_us(stream))
 
     def is_forgotten_id(self, event: Event, now: Now) -> bool:
-        """That line has passed it, and so has any record of its stream that would not be late."""
-        oldest_us = min(self.clocks[event.stream]) - self.source(event).allowed_lateness_us
-        return event.time_us < min(self.closed_us(event.stream, now), oldest_us)
+        """That line has passed it, and a record of its time and partition would be late."""
+        return event.time_us < self.closed_us(event.stream, now) and self.is_late(event)
 
     def line_us(self, stream: int) -> Instant:
         """A partition that does not move is waited for one skew; then the allowed lateness."""

@@ -1,49 +1,64 @@
 """What tests of stops, refusals and outages share: quick real processes, plain events, one check.
 
 A ``Forked`` is ``noskew`` in a process of its own, with its real signals, exit code and terminal
-output. It is forked from a server that has imported everything, so that twenty of them do not
-spend a minute on imports.
+output. It is forked from a server that has imported everything and has all machine code, so that
+twenty of them do not spend minutes on that.
 """
 
 from __future__ import annotations
 
+import heapq
 import multiprocessing as mp
 import os
 import signal
 import struct
 import sys
 import threading
+from collections import Counter
 from dataclasses import dataclass, field
+from multiprocessing import forkserver
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, Self
 
+import pyarrow.parquet as pq
+import pytest
 from definitions import meaning_of
+from live import FEATURES, Live, Record
 from meaning import Event, bits
 from naive import Naive, Row
 from strategies import SECOND, START_US
 from waiting import until
 
+from noskew.dataflows.commands.replay import replay
 from noskew.dataflows.kafka.topics import Admin
+from noskew.dataflows.settings import settings
+from noskew.schemas import records
 
 if TYPE_CHECKING:
     import random
     from collections.abc import Callable, Sequence
-    from pathlib import Path
     from types import TracebackType
 
-    from live import Live
+    from meaning import Value
     from naive import Answer
 
     from noskew.dataflows.store.rows import Row as StoredRow
+    from noskew.infra.stack import Stack
 
 Place = tuple[int, int]
-"""Partition and offset."""
+"""Input and offset; of a payment the input is its partition."""
+
+LABEL_FEATURES: Final = """\
+    labels.by("terminal_id").sum("is_fraud", over=["1m", "1h"]),
+    labels.by("terminal_id").mean("is_fraud", over="5m", delay="1m"),
+    labels.by("terminal_id").count(over="1h"),
+    labels.by("customer_id").last("is_fraud", over="1h"),
+"""
+LABEL_FIELDS: Final = ("transaction_id", "customer_id", "terminal_id")
 
 BOUND_S: Final = 60.0
 
 _SERVER: Final = mp.get_context("forkserver")
-_SERVER.set_forkserver_preload(
-    ["noskew.dataflows.cli", "noskew.dataflows.commands.run", "noskew.dataflows.model.scoring"]
-)
 
 
 class Forked:
@@ -54,6 +69,7 @@ class Forked:
         self._process = _SERVER.Process(target=_main, args=(list(arguments), str(said)))
 
     def __enter__(self) -> Self:
+        _ensure_server()
         self._process.start()
         return self
 
@@ -158,39 +174,98 @@ class Ends:
 
 
 class Payments:
-    """A stream of plain payments that goes on for ever: one each second, none late or dead."""
+    """A stream of plain payments that goes on for ever: one each second, none late or dead.
+
+    made   all records so far, in the order in which they were made
+    count  how many of them are payments
+    """
 
     def __init__(self, draw: random.Random, partitions: int, customers: int = 60) -> None:
         self.made: list[Event] = []
+        self.count = 0
         self._draw = draw
-        self._offsets = [0] * partitions
+        self._offsets: Counter[Place] = Counter()
+        self._partitions = partitions
         self._customers = customers
 
     def take(self, count: int, partition: int | None = None) -> list[Event]:
         """Make the next payments; all of one partition if it is given."""
-        partitions = len(self._offsets)
         made = []
         for _ in range(count):
             customer = self._draw.randrange(self._customers)
             if partition is not None:
-                customer += partition - customer % partitions
-            of = customer % partitions
-            number = len(self.made)
-            event = Event(
-                of,
-                self._offsets[of],
-                START_US + number * SECOND,
-                {
-                    "transaction_id": number,
-                    "customer_id": customer,
-                    "terminal_id": self._draw.randrange(9),
-                    "amount_cents": self._draw.randrange(1, 1_000_000),
-                },
-            )
-            self._offsets[of] += 1
-            self.made.append(event)
-            made.append(event)
+                customer += partition - customer % self._partitions
+            values: dict[str, Value] = {
+                "transaction_id": self.count,
+                "customer_id": customer,
+                "terminal_id": self._draw.randrange(9),
+                "amount_cents": self._draw.randrange(1, 1_000_000),
+            }
+            made.append(self._make(0, START_US + self.count * SECOND, values))
+            self.count += 1
         return made
+
+    def _make(
+        self, stream: int, time_us: int, values: dict[str, Value], available_us: int | None = None
+    ) -> Event:
+        of = int(values["customer_id"] or 0) % self._partitions
+        offset = self._offsets[stream, of]
+        self._offsets[stream, of] += 1
+        event = Event(of, offset, time_us, values, stream=stream, available_us=available_us)
+        self.made.append(event)
+        return event
+
+
+class Labelled(Payments):
+    """The same payments, and labels of most: known within a minute and a half, some corrected."""
+
+    def __init__(self, draw: random.Random, partitions: int, customers: int = 60) -> None:
+        super().__init__(draw, partitions, customers)
+        self._to_come: list[tuple[int, int, Event, int]] = []
+
+    def take(self, count: int, partition: int | None = None) -> list[Event]:
+        """Make the next payments, and the labels that are known by the last one's time."""
+        made = super().take(count, partition)
+        for paid in made:
+            fraud = self._draw.randrange(2)
+            known_us = paid.time_us + self._draw.randrange(5, 90) * SECOND
+            for _ in range(self._draw.choice([0, 1, 1, 2])):
+                heapq.heappush(self._to_come, (known_us, len(self._to_come), paid, fraud))
+                known_us, fraud = known_us + 30 * SECOND, 1 - fraud
+        while self._to_come and self._to_come[0][0] <= made[-1].time_us:
+            known_us, _, paid, fraud = heapq.heappop(self._to_come)
+            values = {name: paid.values[name] for name in LABEL_FIELDS} | {"is_fraud": fraud}
+            made.append(self._make(1, paid.time_us, values, known_us))
+        return made
+
+
+def make(
+    stack: Stack, folder: Path, name: str, draw: random.Random, *, labelled: bool, **flags: Any
+) -> tuple[Live, Payments]:
+    """Return a pipeline over payments, or over payments and labels, and what feeds it."""
+    if not labelled:
+        own = Live.make(stack, folder, name, **flags)
+        return own, Payments(draw, own.partitions)
+    features, labels = FEATURES + LABEL_FEATURES, 'allowed_lateness="1h", revise=True'
+    own = Live.make(stack, folder, name, features=features, labels=labels, **flags)
+    return own, Labelled(draw, own.partitions)
+
+
+def put(own: Live, events: Sequence[Event]) -> None:
+    """Send payments and labels, each stream in the order given, and wait until they are in."""
+    own.produce([event for event in events if event.stream == 0])
+    known = [event for event in events if event.stream == 1]
+    if known:
+        schema_id = own.label_schema_id()
+        own.send_labels([_label(event, schema_id) for event in known])
+
+
+def _label(event: Event, schema_id: int) -> Record:
+    assert event.available_us is not None
+    values = event.values | {"event_time": event.time_us, "labelled_at": event.available_us}
+    values["is_fraud"] = bool(values["is_fraud"])
+    value = records.encode("label", values, schema_id)
+    return Record(event.partition, value, event.available_us // 1000)
 
 
 class Feeder(threading.Thread):
@@ -216,7 +291,7 @@ class Feeder(threading.Thread):
         """Produce."""
         try:
             while not self._told.wait(self._pause_s):
-                self._own.produce(self._payments.take(self._piece))
+                put(self._own, self._payments.take(self._piece))
         except Exception as error:  # noqa: BLE001  # raised where the thread is left
             self.failed = error
 
@@ -227,23 +302,27 @@ def pass_s(seconds: float) -> None:
 
 
 def assert_each_scored_once(own: Live, events: Sequence[Event]) -> None:
-    """Every event has exactly one score, in offset order, with the seq the journal gave it."""
+    """Every event was taken once, and every payment has exactly one score, in offset order.
+
+    A score's seq is the one that the journal gave its payment.
+    """
     order = own.taken()
     seqs = {place: seq for seq, place in enumerate(order)}
     found = own.scores()
     at = [(one.partition, one.value["source"]["offset"]) for one in found]
 
     assert len(seqs) == len(order)
-    assert sorted(order) == sorted((event.partition, event.offset) for event in events)
-    assert at == sorted(seqs)
+    assert sorted(order) == sorted(_place(own, event) for event in events)
+    assert at == sorted(place for place in seqs if place[0] < own.partitions)
     assert [one.value["source"]["partition"] for one in found] == [place[0] for place in at]
     assert [one.value["seq"] for one in found] == [seqs[place] for place in at]
 
 
 def answers(own: Live, events: Sequence[Event]) -> tuple[Naive, dict[Place, Answer]]:
     """Return what ``naive`` says of every record in the order the journal has."""
-    naive = Naive(meaning_of(own.pipeline), [own.partitions])
-    places = {(event.partition, event.offset): event for event in events}
+    partitions = [own.partitions, own.label_partitions]
+    naive = Naive(meaning_of(own.pipeline), partitions[: len(own.pipeline.streams)])
+    places = {_place(own, event): event for event in events}
     return naive, {place: naive.process(places[place]) for place in own.taken()}
 
 
@@ -259,9 +338,43 @@ def assert_vectors_equal_naive(own: Live, events: Sequence[Event]) -> Naive:
     return naive
 
 
+def assert_vectors_equal_an_undisturbed_replay(own: Live) -> None:
+    """The features put out by all those processes are those of one that never stopped."""
+    out = own.folder / "undisturbed.parquet"
+    replay(own.definition, ["kafka"], out, settings(**own.flags), order="journal")
+    table = pq.read_table(out, columns=["stream_partition", "stream_offset", *own.plan.names])
+    replayed = {
+        (partition, offset): values
+        for partition, offset, *values in zip(
+            *(table.column(i).to_numpy() for i in range(table.num_columns)), strict=True
+        )
+    }
+    found = own.scores()
+    assert len(found) == len(replayed)
+    for one in found:
+        values = replayed[one.partition, one.value["source"]["offset"]]
+        assert one.value["vector"] == b"".join(value.tobytes() for value in values), one.offset
+
+
 def row(stored: StoredRow) -> Row:
     """Return a row of Redis as ``naive`` says rows."""
     return Row(stored.time_us, stored.until_us, stored.seq, tuple(stored.words.tolist()))
+
+
+def _ensure_server() -> None:
+    """Start the server that processes are forked from, unless it runs.
+
+    It finds ``warmed`` by the environment: what it is told of this process's path it leaves aside.
+    """
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("PYTHONPATH", str(Path(__file__).parent))
+        _SERVER.set_forkserver_preload(["warmed"])
+        forkserver.ensure_running()
+
+
+def _place(own: Live, event: Event) -> Place:
+    """Return an event's input and offset."""
+    return event.partition + (own.partitions if event.stream else 0), event.offset
 
 
 def _option(name: str) -> str:

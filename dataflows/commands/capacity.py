@@ -184,6 +184,9 @@ def _keys(plan: Plan, keys: Iterable[str]) -> tuple[dict[str, int], list[str]]:
             message = f"--keys {text}: write an entity and a number, such as customer_id=1000000"
             raise UsageError(message)
         _known(found[1], names, f"--keys {text}", "entity")
+        if found[1] in given:
+            message = f"--keys gives the number of {found[1]} twice; give it once"
+            raise UsageError(message)
         given[found[1]] = int(re.sub("[_,]", "", found[2]))
     return {name: given.get(name, KEYS) for name in names}, [n for n in names if n not in given]
 

@@ -6,13 +6,14 @@ import datetime as dt
 import json
 import time
 from contextlib import ExitStack, suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
+from rich.markup import escape
 from rich.progress import Progress
 from rich.table import Table
 
@@ -24,10 +25,11 @@ from noskew.dataflows.definition.compile import compile_plan
 from noskew.dataflows.definition.load import load
 from noskew.dataflows.errors import UsageError
 from noskew.dataflows.kafka import subjects
-from noskew.dataflows.kafka.history import TopicHistory
+from noskew.dataflows.kafka.history import ORDERS, TopicHistory
 from noskew.dataflows.model.bundle import Bundle
 from noskew.dataflows.model.scoring import Scorer
 from noskew.schemas.columns import NULL, Strings
+from noskew.schemas.reason import Reason
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -51,7 +53,8 @@ SWEEP_TURNS: Final = 64
 class Report:
     """What a replay did; counts are over all streams.
 
-    late  not aggregated, because too late or a revision of what was closed; scored all the same
+    dead     could not be used; reasons: how many of them why
+    late     not aggregated, because too late or a revision of what was closed; scored all the same
     """
 
     out: Path
@@ -62,6 +65,7 @@ class Report:
     late: int
     duplicate: int
     seconds: float
+    reasons: dict[str, int] = field(default_factory=dict)
 
     def count(self, turn: Turn, features: Features) -> None:
         """Count what became of the records of a turn."""
@@ -70,6 +74,11 @@ class Report:
         self.dead += fates[1]
         self.late += fates[2]
         self.duplicate += fates[3]
+        for batch in turn.batches:
+            found, numbers = np.unique(batch.reason[batch.reason > 0], return_counts=True)
+            for reason, number in zip(found.tolist(), numbers.tolist(), strict=True):
+                name = Reason(reason).name.lower()
+                self.reasons[name] = self.reasons.get(name, 0) + number
 
     def to_json(self) -> dict[str, Any]:
         """Return the report as JSON values."""
@@ -79,6 +88,7 @@ class Report:
             "read": self.read,
             "written": self.written,
             "dead": self.dead,
+            "dead_reasons": dict(sorted(self.reasons.items())),
             "late": self.late,
             "duplicate": self.duplicate,
             "seconds": round(self.seconds, 3),
@@ -108,6 +118,8 @@ def replay(
 
     Raises UsageError, UnsafeResumeError.
     """
+    if order not in ORDERS:
+        raise UsageError(f"--order {order!r} is not one of {', '.join(ORDERS)}")
     plan = compile_plan(load(definition))
     directory = settings.model if score else None
     bundle = None if directory is None else Bundle.load(directory, plan, definition=str(definition))
@@ -115,6 +127,8 @@ def replay(
     span = (_time(begin, "from", NULL), _time(end, "to", 2**63 - 1))
     if span[0] >= span[1]:
         raise UsageError(f"--from {begin} is not before --to {end}: no event lies between them")
+    if out.is_dir() or not out.name:
+        raise UsageError(f"--out {out} is a folder: give the Parquet file to write in it")
     part = out.with_name(f".{out.name}.part")
     with ExitStack() as opened:
         source, warnings = _source(plan, inputs, settings, order, opened)
@@ -158,9 +172,12 @@ def _bar(console: Console | None) -> Progress:
 
 def render(report: Report, console: Console) -> None:
     """Print the report as a table."""
-    table = Table(title=f"replay: {report.out}", show_header=False)
+    table = Table(title=escape(f"replay: {report.out}"), show_header=False)
     for name, value in report.to_json().items():
-        table.add_row(name.replace("_", " "), str(value))
+        if name != "dead_reasons":
+            table.add_row(name.replace("_", " "), str(value))
+        for reason, number in value.items() if name == "dead_reasons" else ():
+            table.add_row(f"  {reason}", str(number))
     console.print(table)
 
 
@@ -168,7 +185,7 @@ def _source(
     plan: Plan, inputs: list[str], settings: Settings, order: str, opened: ExitStack
 ) -> tuple[History | TopicHistory, list[str]]:
     """Return where history comes from, and warnings; ``opened`` gets what must be closed."""
-    named = [one.rpartition("=")[::2] for one in inputs]
+    named = [_named(one, plan) for one in inputs]
     topics = [name for name, path in named if path == "kafka"]
     names = [stream.name for stream in plan.streams]
     # The topics of all streams are one input, which may bear the name of an only stream.
@@ -194,6 +211,15 @@ def _source(
         held = History.of(source.order, source.turns(), source.partitions)
         return held.by_event_time(), warnings
     return source, warnings
+
+
+def _named(given: str, plan: Plan) -> tuple[str, str]:
+    """Return stream and file of an input; a file's own path may have a "=" too."""
+    stream, equals, path = given.partition("=")
+    known = stream in [one.name for one in plan.streams]
+    if not equals or (not known and Path(given).exists()):
+        return "", given
+    return stream, path
 
 
 def _tables(

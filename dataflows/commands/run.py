@@ -63,6 +63,7 @@ class Held:
 class Report:
     """What a run did, since this process started, and what it holds.
 
+    ids_memory    bytes of the ids that are remembered
     peak_memory   bytes: the most that was resident of this process
     """
 
@@ -73,6 +74,7 @@ class Report:
     rows_written: int
     rows_behind: int
     tables: list[Held]
+    ids_memory: int
     peak_memory: int
 
     def to_json(self) -> dict[str, Any]:
@@ -85,7 +87,8 @@ class Report:
             "align_wait_ran_out": self.align_wait_ran_out,
             "rows_written": self.rows_written,
             "rows_behind": self.rows_behind,
-            **_total(self.tables),
+            **_total(self.tables, self.ids_memory),
+            "ids_memory_bytes": self.ids_memory,
             "peak_memory_bytes": self.peak_memory,
             "tables": [
                 {
@@ -114,11 +117,11 @@ def held(engine: Engine) -> list[Held]:
     ]
 
 
-def _total(tables: list[Held]) -> dict[str, int]:
+def _total(tables: list[Held], ids_memory: int) -> dict[str, int]:
     return {
         "keys": sum(one.keys for one in tables),
         "held_entries": sum(one.entries for one in tables),
-        "memory_bytes": sum(one.memory for one in tables),
+        "memory_bytes": sum(one.memory for one in tables) + ids_memory,
     }
 
 
@@ -213,6 +216,7 @@ def _run(
         0 if status is None else status.written,
         0 if status is None else status.dirty,
         held(shard.engine),
+        shard.engine.clocks.memory,
         resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024,
     )
 
@@ -310,7 +314,7 @@ class _Progress:
         line = (
             f"{state}: {rate:,.0f} events/s, {tally.scored:,} scored, {tally.dead:,} dead letters"
         )
-        total = _total(held(shard.engine))
+        total = _total(held(shard.engine), shard.engine.clocks.memory)
         line += (
             f"; {total['keys']:,} keys, {total['held_entries']:,} held entries, "
             f"{total['memory_bytes'] / MEGABYTE:,.0f} MB"

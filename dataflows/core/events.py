@@ -6,9 +6,9 @@ letter is refused with the reason.
 
 from __future__ import annotations
 
-import dataclasses
 import difflib
 from collections.abc import Iterable, Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any, Final, TypeAlias
@@ -16,13 +16,14 @@ from typing import TYPE_CHECKING, Any, Final, TypeAlias
 import numpy as np
 
 from noskew.dataflows.core.batch import Batch, Turn
+from noskew.dataflows.core.micros import in_microseconds
+from noskew.dataflows.definition.literals import plain
 from noskew.dataflows.definition.plan import RECORD_TIMESTAMP
 from noskew.dataflows.definition.stream import Stream
 from noskew.dataflows.errors import UsageError
 from noskew.schemas import rules
 from noskew.schemas.columns import NULL, Strings
 from noskew.schemas.decode import Decoded, Reason
-from noskew.schemas.resolve import wanted_fields
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -62,7 +63,7 @@ def happenings(plan: Plan, events: Sequence[Given]) -> list[Happening]:
     """
     if isinstance(events, Mapping) or not isinstance(events, Iterable):
         raise UsageError(f"events are {events!r}: give a list of them, in processing order")
-    wanted = [_wanted(stream) for stream in plan.streams]
+    wanted = [in_microseconds(stream)[0] for stream in plan.streams]
     found = []
     for number, one in enumerate(events):
         place, event = _stream(plan, number, one)
@@ -112,14 +113,6 @@ def _stream(plan: Plan, number: int, one: object) -> tuple[int, Event]:
     return names.index(name), one[1]
 
 
-def _wanted(stream: StreamPlan) -> list[Wanted]:
-    # Times come in microseconds here, whatever unit they have on the wire.
-    return [
-        dataclasses.replace(want, millis=False)
-        for want in wanted_fields(stream.schema, stream.fields)
-    ]
-
-
 def _batch(stream: StreamPlan, events: list[Happening]) -> Batch:
     """Return one stream's events as a batch that the rules for records have passed."""
     count = len(events)
@@ -132,7 +125,7 @@ def _batch(stream: StreamPlan, events: list[Happening]) -> Batch:
         columns={},
     )
     nulls = {}
-    wanted = _wanted(stream)
+    wanted, reading = in_microseconds(stream)
     for want in wanted:
         values = [event.values[want.name] for event in events]
         found.columns[want.name] = _column(want, values)
@@ -143,7 +136,7 @@ def _batch(stream: StreamPlan, events: list[Happening]) -> Batch:
         times = found.columns[stream.time]
         assert isinstance(times, np.ndarray)
         stamps[:] = times
-    rules.apply(found, stream, wanted, nulls, stamps)
+    rules.apply(found, reading, wanted, nulls, stamps)
     for place in np.flatnonzero(found.reason)[:1].tolist():
         reason = Reason(int(found.reason[place])).name.lower()
         message = (
@@ -178,7 +171,7 @@ def _value(stream: StreamPlan, want: Wanted, number: int, event: Event) -> Any:
             )
             raise UsageError(message)
         return want.default
-    value = event[name]
+    value = plain(event[name])
     if value is None:
         return None
     timed = name in _times(stream)
@@ -194,9 +187,12 @@ def _value(stream: StreamPlan, want: Wanted, number: int, event: Event) -> Any:
             if NULL < value < -NULL:
                 return value
         case "float", int() | float() if not isinstance(value, bool):
-            return float(value)
+            with suppress(OverflowError):  # an int beyond all float64
+                return float(value)
         case "string", str():
-            return value
+            with suppress(UnicodeEncodeError):  # half a surrogate pair: not in UTF-8
+                value.encode()
+                return value
     expected = "a datetime, or int microseconds" if timed else _expected(want)
     raise UsageError(f"event {number}: field {name!r} is {value!r}, and the schema says {expected}")
 

@@ -8,9 +8,10 @@ plan reads are held in memory as a whole, once.
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass
 from itertools import pairwise
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any, Final
 
 import numpy as np
 import pyarrow as pa
@@ -28,7 +29,7 @@ from noskew.schemas import rules
 from noskew.schemas.columns import NULL, Strings
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Iterator, Mapping, Sequence
     from pathlib import Path
 
     from numpy.typing import NDArray
@@ -43,6 +44,8 @@ PLACES = (PARTITION, OFFSET, RECORD_TIME)
 
 PARTITIONS_KEY = b"noskew.partitions"
 """File metadata: how many partitions the topic has, where that is more than occur in the file."""
+PARTITIONS_MOST: Final = 1 << 20
+"""More than Kafka has in a topic: each takes memory, whether or not a record is of it."""
 
 
 @dataclass(slots=True)
@@ -178,6 +181,7 @@ class _Source:
     stream      the stream its input names, "" for none
     streams     what its column ``stream`` says, None where it has no such column
     partitions  as its metadata says, else 0
+    twice       names that several of its columns have
     """
 
     stream: str
@@ -186,17 +190,18 @@ class _Source:
     rows: int
     streams: frozenset[str] | None
     partitions: int
+    twice: frozenset[str]
 
     @classmethod
     def open(cls, stream: str, path: Path, plan: Plan) -> _Source:
         try:
             file = pq.ParquetFile(path)
         except (OSError, pa.ArrowException) as error:
-            raise UsageError(f"{path} cannot be read as Parquet: {error}") from error
+            raise UsageError(f"{path} cannot be read as Parquet: {_line(error)}") from error
         names = frozenset(file.schema_arrow.names)
         streams = None
         if STREAM in names:
-            column = pq.read_table(path, columns=[STREAM], read_dictionary=[STREAM])[STREAM]
+            column = _table(path, [STREAM], read_dictionary=[STREAM])[STREAM]
             streams = frozenset(pc.unique(column).to_pylist())
         source = cls(
             stream=stream or (plan.scored.name if len(plan.streams) == 1 else ""),
@@ -204,7 +209,8 @@ class _Source:
             names=names,
             rows=file.metadata.num_rows,
             streams=streams,
-            partitions=int((file.schema_arrow.metadata or {}).get(PARTITIONS_KEY, b"0")),
+            partitions=_partitions(path, file.schema_arrow.metadata or {}),
+            twice=frozenset(name for name in names if file.schema_arrow.names.count(name) > 1),
         )
         source.check(plan)
         return source
@@ -251,14 +257,20 @@ class _Source:
         mixed = self.streams is not None and self.streams != {stream.name}
         filters = pc.field(STREAM) == stream.name if mixed else None
         wanted = list(dict.fromkeys([*stream.fields, *places]))
-        table = pq.read_table(self.path, columns=wanted, filters=filters)
+        twice = sorted(self.twice.intersection(wanted))
+        if twice:
+            raise UsageError(
+                f"{self.path} has several columns {', '.join(map(repr, twice))}: which one is "
+                "meant cannot be known; write the file with one of each name"
+            )
+        table = _table(self.path, wanted, filters=filters)
         n = table.num_rows
         record_time_us = np.full(n, NULL, np.int64)
         if RECORD_TIME in places:
             record_time_us = self._place(table, RECORD_TIME, least=NULL, most=2**63 - 1)
         partition, offset = np.zeros(n, np.int32), np.arange(n, dtype=np.int64)
         if canonical:
-            partition = self._place(table, PARTITION, most=2**31 - 2).astype(np.int32)
+            partition = self._place(table, PARTITION, most=PARTITIONS_MOST - 1).astype(np.int32)
             offset = self._place(table, OFFSET, most=2**63 - 1)
         columns = {name: table[name] for name in stream.fields}
         return Part(self.path, n, columns, partition, offset, record_time_us)
@@ -278,6 +290,32 @@ class _Source:
                 "row order"
             )
         return values
+
+
+def _table(path: Path, columns: list[str], **options: Any) -> pa.Table:
+    """Read columns of a file whose footer was read; its pages may be damaged all the same."""
+    try:
+        return pq.read_table(path, columns=columns, **options)
+    except (OSError, pa.ArrowException) as error:
+        raise UsageError(
+            f"{path} is damaged ({_line(error)}): write it again, or take it from a copy"
+        ) from error
+
+
+def _line(error: Exception) -> str:
+    """Return what Arrow says as one line."""
+    return " ".join(str(error).split()).rstrip(".:")
+
+
+def _partitions(path: Path, metadata: Mapping[bytes, bytes]) -> int:
+    """Return how many partitions a file's metadata says its topic has, 0 where it does not say."""
+    text = metadata.get(PARTITIONS_KEY, b"0").decode(errors="replace")
+    if not re.fullmatch("[0-9]{1,7}", text, re.ASCII) or int(text) > PARTITIONS_MOST:
+        raise UsageError(
+            f"{path} says in its metadata {PARTITIONS_KEY.decode()!r} that its topic has {text!r} "
+            f"partitions; write a whole number up to {PARTITIONS_MOST}, or leave it out"
+        )
+    return int(text)
 
 
 def _placed(sources: list[_Source], plan: Plan) -> bool:

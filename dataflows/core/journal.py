@@ -2,6 +2,12 @@
 
 One record per settled interval. Replay, verify and restart take progress, order and decisions
 from here and never decide them again (DESIGN section 5).
+
+What is too much for one record is spread over several: *parts*, entries of count 0 that stand where
+the entry before them stands, then the one that covers the records. That one's runs are the parts'
+runs and its own, one after the other, and so are its ranges, schemas and decisions. Parts are
+complete only with it: those of an instance that ended in between count for nothing, and the next
+instance takes the same records anew.
 """
 
 from __future__ import annotations
@@ -28,14 +34,20 @@ if TYPE_CHECKING:
 LAYOUT = 1
 """Version of the record's meaning; a record of another layout is refused."""
 
-ENTRY_MAX = 256 << 10
-"""Bytes after which an entry is due: far below the 1 MB that a broker takes by default."""
+ENTRY_DUE = 256 << 10
+"""Bytes after which an entry is due."""
 
-GAP_BYTES = 40
-"""About what a range of records that were not used takes in an entry."""
+ENTRY_MAX = 512 << 10
+"""Most bytes of an entry, half of the 1 MB that a broker takes by default; what is more goes into
+parts before it. Where the inputs alone nearly fill an entry (thousands of partitions), an eighth of
+this comes on top of them."""
 
-DECISIONS_MAX = 2000
-"""Decisions in one entry; what is more goes into further ones."""
+GAP_BYTES = 29
+"""Most that a range of records takes in an entry, beside its stream's name."""
+
+_NUMBER = 10
+"""Most bytes of an int;  _TEXT: of what precedes a text."""
+_TEXT = 5
 
 
 @dataclass(frozen=True, slots=True)
@@ -220,6 +232,27 @@ class Entry:
 
 
 @dataclass(slots=True)
+class _Part:
+    """What one entry is to hold; ``size`` is at least the bytes that it takes there."""
+
+    size: int = 0
+    runs: list[bytes] = field(default_factory=list)
+    gaps: list[Gap] = field(default_factory=list)
+    schemas: list[tuple[int, bytes, str]] = field(default_factory=list)
+    decisions: list[Decision] = field(default_factory=list)
+
+    def of(self, entry: Entry) -> Entry:
+        """Return an entry with this in it."""
+        return replace(
+            entry,
+            runs=b"".join(self.runs),
+            gaps=tuple(self.gaps),
+            schemas=tuple(self.schemas),
+            decisions=tuple(self.decisions),
+        )
+
+
+@dataclass(slots=True)
 class Ledger:
     """What has been taken since the last entry: collects the next one.
 
@@ -228,15 +261,15 @@ class Ledger:
 
     last: Entry
     _next_offset: NDArray[np.int64] = field(init=False)
-    _runs: list[bytes] = field(init=False, default_factory=list)
+    _room: int = field(init=False)
     _count: int = field(init=False, default=0)
-    _size: int = field(init=False, default=0)
-    _gaps: list[Gap] = field(init=False, default_factory=list)
-    _decisions: list[Decision] = field(init=False, default_factory=list)
-    _schemas: list[tuple[int, bytes, str]] = field(init=False, default_factory=list)
+    _parts: list[_Part] = field(init=False, default_factory=lambda: [_Part()])
 
     def __post_init__(self) -> None:
         self._next_offset = self.last.next_offset.copy()
+        # Three numbers an input and a few more may become longer than they are in this one.
+        bare = len(_Part().of(self.last).encode(1)) + _NUMBER * (3 * len(self._next_offset) + 10)
+        self._room = max(ENTRY_MAX - bare, ENTRY_MAX // 8)
 
     @property
     def seq(self) -> int:
@@ -245,61 +278,67 @@ class Ledger:
 
     @property
     def full(self) -> bool:
-        """Return whether the next entry nears the size that a broker takes."""
-        return self._size >= ENTRY_MAX
+        """Return whether the next entry is due for its size."""
+        return len(self._parts) > 1 or self._parts[0].size >= ENTRY_DUE
 
     @property
     def pending(self) -> bool:
         """Return whether there is anything to write."""
-        return bool(self._count or self._decisions or self._schemas)
+        return bool(self._count or self._parts[0].size)
 
     def take(self, turn: Turn, gaps: Iterable[Gap]) -> None:
         """Note a turn and which of its records were not used."""
         out = np.empty(4 * VARINT_MAX * len(turn), np.uint8)
         size = encode_runs(turn.input, turn.offset, self._next_offset, out)
-        self._runs.append(out[:size].tobytes())
         self._count += len(turn)
-        known = len(self._gaps)
-        self._gaps.extend(gaps)
-        self._size += size + GAP_BYTES * (len(self._gaps) - known)
+        # Runs are read when all parts are there, so they may be cut anywhere.
+        for first in range(0, size, ENTRY_MAX // 8):
+            piece = out[first : min(first + ENTRY_MAX // 8, size)].tobytes()
+            self._part_for(len(piece)).runs.append(piece)
+        for gap in gaps:
+            self._part_for(GAP_BYTES + len(gap.stream.encode())).gaps.append(gap)
 
     def decide(self, kind: str, subject: str, detail: str, seq: int | None = None) -> None:
         """Note a decision that holds from ``seq`` (default: the next record)."""
-        self._decisions.append(Decision(kind, self.seq if seq is None else seq, subject, detail))
+        made = Decision(kind, self.seq if seq is None else seq, subject, detail)
+        size = _NUMBER + sum(_TEXT + len(text.encode()) for text in (kind, subject, detail))
+        self._part_for(size).decisions.append(made)
 
     def saw(self, schema_id: int, sha256: bytes, subject: str) -> None:
         """Note the first use of a writer's schema."""
-        self._schemas.append((schema_id, sha256, subject))
+        size = _NUMBER + len(sha256) + _TEXT + len(subject.encode())
+        self._part_for(size).schemas.append((schema_id, sha256, subject))
 
     def close(
         self, position_us: NDArray[np.int64], event_us: NDArray[np.int64], horizon_us: int
     ) -> list[Entry]:
         """Return the entries of all that was noted and begin anew.
 
-        One entry, unless there are more decisions than ``DECISIONS_MAX``.
+        One entry, unless that is more than ``ENTRY_MAX`` bytes: then parts of it, and last the one
+        that covers the records and has the clocks. The order of what was noted stays.
         """
-        entry = replace(
-            self.last,
-            origin="progress",
-            seq=self.last.end,
+        here = replace(self.last, origin="progress", seq=self.last.end, count=0)
+        there = replace(
+            here,
             count=self._count,
-            runs=b"".join(self._runs),
             next_offset=self._next_offset.copy(),
             position_us=position_us.copy(),
             event_us=event_us.copy(),
             horizon_us=horizon_us,
-            gaps=tuple(self._gaps),
-            schemas=tuple(self._schemas),
-            decisions=tuple(self._decisions[:DECISIONS_MAX]),
         )
-        entries = [entry]
-        rest = replace(entry, seq=entry.end, count=0, runs=b"", gaps=(), schemas=())
-        for first in range(DECISIONS_MAX, len(self._decisions), DECISIONS_MAX):
-            part = self._decisions[first : first + DECISIONS_MAX]
-            entries.append(replace(rest, decisions=tuple(part)))
-        self.last, self._count, self._size = entries[-1], 0, 0
-        self._runs, self._gaps, self._decisions, self._schemas = [], [], [], []
+        entries = [part.of(here) for part in self._parts[:-1]]
+        entries.append(self._parts[-1].of(there))
+        self.last, self._count, self._parts = entries[-1], 0, [_Part()]
         return entries
+
+    def _part_for(self, size: int) -> _Part:
+        """Return the part that has room for so many bytes, which are taken."""
+        part = self._parts[-1]
+        if part.size and part.size + size > self._room:
+            part = _Part()
+            self._parts.append(part)
+        part.size += size
+        return part
 
 
 def runs(entries: Iterable[Entry]) -> Iterator[Runs]:
@@ -310,6 +349,7 @@ def runs(entries: Iterable[Entry]) -> Iterator[Runs]:
     """
     next_offset: NDArray[np.int64] | None = None
     seq = 0
+    parts: list[Entry] = []
     for entry in entries:
         if next_offset is None:
             # The first entry says where the inputs begin and covers nothing.
@@ -317,20 +357,26 @@ def runs(entries: Iterable[Entry]) -> Iterator[Runs]:
             continue
         if entry.origin == "owner":
             continue
-        found = _unpack(entry, next_offset)
-        if found is None or entry.seq != seq or not np.array_equal(next_offset, entry.next_offset):
+        parts = [part for part in parts if part.owner == entry.owner]
+        parts.append(entry)
+        # One without records is a part, or says nothing of the order: both may go before one with.
+        found = _unpack(parts, next_offset) if entry.count else None
+        stands = entry.seq == seq and np.array_equal(next_offset, entry.next_offset)
+        if not stands or (entry.count and found is None):
             raise UnsafeResumeError(
                 f"the journal of shard {entry.shard} is damaged: the entry at seq {entry.seq} does "
                 f"not follow on seq {seq}; two instances may have written it, or it was cut: "
                 "start anew under another pipeline name"
             )
-        seq = entry.end
-        if entry.count:
+        if found is not None:
+            parts, seq = [], entry.end
             yield found
 
 
-def _unpack(entry: Entry, next_offset: NDArray[np.int64]) -> Runs | None:
-    data = np.frombuffer(entry.runs, np.uint8)
+def _unpack(parts: list[Entry], next_offset: NDArray[np.int64]) -> Runs | None:
+    """Return the runs of an entry and of the parts before it; None where they are not runs."""
+    entry = parts[-1]
+    data = np.frombuffer(b"".join(part.runs for part in parts), np.uint8)
     out = np.empty((4, len(data) // 4 + 1), np.int64)
     size = decode_runs(data, next_offset, out)
     if size < 0 or int(out[3, :size].sum()) != entry.count:
@@ -338,7 +384,10 @@ def _unpack(entry: Entry, next_offset: NDArray[np.int64]) -> Runs | None:
     source, first, following, count = (np.ascontiguousarray(row[:size]) for row in out)
     inputs = dict(zip(entry.streams, entry.first_inputs, strict=True))
     dead = tuple(
-        (inputs[g.stream] + g.partition, g.first, g.next) for g in entry.gaps if g.reason == "dead"
+        (inputs[g.stream] + g.partition, g.first, g.next)
+        for part in parts
+        for g in part.gaps
+        if g.reason == "dead"
     )
     return Runs((source, first, following, count), np.zeros(3, np.int64), dead)
 

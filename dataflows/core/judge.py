@@ -92,6 +92,11 @@ class Judge:
         lines: NDArray[np.int64] = self._lines[:, LINE_FOLD]
         return lines
 
+    @property
+    def memory(self) -> int:
+        """Return the bytes of what is remembered of ids."""
+        return sum(ids.memory for ids in self._ids)
+
     def open_reach_us(self, place: int) -> int:
         """Return how far below the horizon an entry of a stream can be open to revision."""
         return int(max(t.reach_us for t in self._plan.tables if t.stream == place))
@@ -111,7 +116,9 @@ class Judge:
         value, length = np.zeros(n, np.int64), np.zeros(n, np.int64)
         heaps = []
         for place, batch in enumerate(turn.batches):
-            mine = np.flatnonzero(turn.stream == place)
+            # A stream that is alone has all of the turn: slices, where others need indexes.
+            alone = len(batch) == n
+            mine = slice(None) if alone else np.flatnonzero(turn.stream == place)
             time_us[mine], reason[mine] = batch.time_us, batch.reason
             heap = _NO_HEAP
             column = batch.columns[self._plan.streams[place].id] if self._ids[place].used else None
@@ -157,14 +164,13 @@ class Judge:
         """Make room among a stream's ids by leaving out those that cannot matter any more."""
         ids, rules = self._ids[place], self._rules[place]
         live = ids.rows[:, ID_STATE] == 1
+        late_us = self.event_clock[ids.rows[:, ID_INPUT]] - rules[RULE_LATENESS]
         if rules[RULE_DEDUPE]:
-            clock = self.event_clock[ids.rows[:, ID_INPUT]]
-            oldest = clock - rules[RULE_DEDUPE] - rules[RULE_LATENESS]
+            oldest = late_us - rules[RULE_DEDUPE]
         else:
-            # A closed id is still told apart for as long as a record of its time is not late.
+            # A closed id is told apart for as long as a record of its time and input is not late.
             oldest = np.minimum(self.fold_us[place], self.horizon_us - rules[RULE_REACH])
-            least = self.event_clock[rules[RULE_FIRST] : rules[RULE_NEXT]].min()
-            oldest = np.minimum(oldest, least - rules[RULE_LATENESS])
+            oldest = np.minimum(oldest, late_us)
         kept = live & (ids.rows[:, ID_TIME] >= oldest)
         ids.make_room(kept, size)
 

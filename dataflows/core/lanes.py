@@ -36,14 +36,13 @@ def lane(
     chosen = slice(None) if own.all() else np.flatnonzero(own | scored)
     stream, fate = turn.stream[chosen], judged.fate[chosen]
     mine, asks = stream == table.stream, stream == 0
-    action = np.zeros(len(stream), np.uint8)
-    if insert:
-        action[mine & (fate == FATE_APPLIED)] |= INSERT
+    applied = fate == FATE_APPLIED
+    action = np.uint8(INSERT) * (mine & applied) if insert else np.zeros(len(stream), np.uint8)
     if evaluate:
-        usable = asks & ((fate == FATE_APPLIED) | (fate == FATE_LATE))
-        action[usable] |= EVALUATE
+        usable = asks & (applied | (fate == FATE_LATE))
+        action |= np.uint8(EVALUATE) * usable
         if insert:
-            action[usable & mine] |= OWN
+            action |= np.uint8(OWN) * (usable & mine)
     places = (table.stream,) if table.stream == 0 else (0, table.stream)
     batches = [turn.batches[place] for place in places]
     at = [np.flatnonzero(stream == place) for place in places]

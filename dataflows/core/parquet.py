@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -10,12 +10,12 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from noskew.dataflows.core.batch import Batch
+from noskew.dataflows.core.micros import in_microseconds
 from noskew.dataflows.errors import UsageError
 from noskew.schemas import rules
 from noskew.schemas.columns import NULL, Strings
 from noskew.schemas.decode import Decoded
 from noskew.schemas.reason import Reason
-from noskew.schemas.resolve import wanted_fields
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -85,8 +85,7 @@ def _decoded(
     parts: Sequence[Part], stream: StreamPlan, record_time_us: NDArray[np.int64]
 ) -> Decoded:
     n = len(record_time_us)
-    # A file's times are microseconds already, whatever the unit on the wire.
-    wanted = [replace(one, millis=False) for one in wanted_fields(stream.schema, stream.fields)]
+    wanted, reading = in_microseconds(stream)
     columns: dict[str, Column] = {}
     nulls: dict[str, NDArray[np.bool_]] = {}
     unknown = np.zeros(n, np.bool_)
@@ -105,7 +104,7 @@ def _decoded(
         available_us=np.zeros(n, np.int64),
         columns=columns,
     )
-    rules.apply(decoded, stream, wanted, nulls, record_time_us)
+    rules.apply(decoded, reading, wanted, nulls, record_time_us)
     for times in (decoded.time_us, decoded.available_us):
         times[decoded.reason > 0] = 0
     return decoded

@@ -1,17 +1,12 @@
-"""The arrays of one table's state: made, grown when a kernel stops for want of room, and shrunk.
-
-Large arrays lie in large pages where the system has them: a key's rows may be anywhere, and each
-small page costs a walk of its own. Growing remaps them, so that no second copy is ever in memory.
-"""
+"""The arrays of one table's state: made, grown when a kernel stops for want of room, and shrunk."""
 
 from __future__ import annotations
 
-import ctypes
-import mmap
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Final
 
 import numpy as np
 
+from noskew.dataflows.core.mapped import resized
 from noskew.kernels import values
 from noskew.kernels.compaction import compact
 from noskew.kernels.keys import clear, copy_keys, rehash
@@ -23,7 +18,6 @@ from noskew.kernels.layout import (
     COUNTER_FREE_CHUNK,
     COUNTER_FREE_SLOT,
     COUNTER_FREED_CHUNKS,
-    COUNTER_GARBAGE,
     COUNTER_HEAP,
     COUNTER_KEYS,
     COUNTER_SLOTS,
@@ -39,6 +33,7 @@ from noskew.kernels.layout import (
     State,
 )
 from noskew.kernels.wide import LIMBS, ROWS
+from noskew.kernels.windows import BLOCK
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -47,13 +42,10 @@ if TYPE_CHECKING:
 
 _FIRST_ROWS: Final = 1024
 """Slots and chunks a table starts with."""
-_REPORTS: Final = 256
+_REPORTS: Final = 4 * BLOCK
+"""Reports a table holds: each record makes two at most."""
 _SPARE: Final = 4096
 """Free chunks that are not worth giving back."""
-_PAGE_BYTES: Final = 4 << 20
-"""Smaller arrays are left in small pages: large ones would mostly stay empty."""
-_HUGE: Final = getattr(mmap, "MADV_HUGEPAGE", None)
-_LIBRARY: Final = None if _HUGE is None else ctypes.CDLL(None)
 
 
 def empty(made: Layout) -> State:
@@ -81,21 +73,22 @@ def empty(made: Layout) -> State:
 
 
 def grow(made: Layout, state: State, key_bytes: int) -> State:
-    """Make room for at least one more record, whose key has ``key_bytes`` bytes."""
+    """Make room for a block of records more, the first of whose keys has ``key_bytes`` bytes."""
     counters = state.aux[COUNTERS]
     chunks, slots = len(state.chunks), len(state.slots)
-    if counters[COUNTER_FREE_CHUNK] == END and counters[COUNTER_CHUNKS] >= chunks:
-        _resize(state.chunks, _more(chunks))
-        _resize(state.entries, len(state.chunks) * CHUNK)
-    if counters[COUNTER_FREE_SLOT] == END and counters[COUNTER_SLOTS] >= slots:
-        _resize(state.slots, _more(slots))
-        _resize(state.changed, len(state.slots))
-    if 2 * (counters[COUNTER_KEYS] + 1) > len(state.lookup):
+    if counters[COUNTER_FREED_CHUNKS] + chunks - counters[COUNTER_CHUNKS] < BLOCK:
+        state = _with_chunks(state, _more(chunks))
+    if slots - 1 - counters[COUNTER_KEYS] < BLOCK:
+        more = _more(slots)
+        state = state._replace(
+            slots=resized(state.slots, more), changed=resized(state.changed, more)
+        )
+    if 2 * (counters[COUNTER_KEYS] + BLOCK) > len(state.lookup):
         index = np.full(2 * len(state.lookup), -1, np.int32)
         rehash(state, index)
         state = state._replace(lookup=index)
-    if made.tallies:
-        state = _grow_values(made, state)
+    if made.tallies and len(state.values) < _value_rows(made, state):
+        state = _with_values(state, _value_rows(made, state))
     if made.plan.key_type == "string" and counters[COUNTER_HEAP] + key_bytes > len(state.heap):
         state = _rebuild_heap(state, key_bytes)
     return state
@@ -109,22 +102,23 @@ def shrink(made: Layout, state: State) -> State:
     counters = state.aux[COUNTERS]
     if 2 * counters[COUNTER_FREED_CHUNKS] > counters[COUNTER_CHUNKS] + _SPARE:
         compact(made.edge_positions, state, np.full(counters[COUNTER_CHUNKS], END))
-        _resize(state.chunks, max(_more(int(counters[COUNTER_CHUNKS])), _FIRST_ROWS))
-        _resize(state.entries, len(state.chunks) * CHUNK)
-    rows = len(state.values)
-    if made.tallies and 16 * counters[COUNTER_USED] < rows and rows > _FIRST_ROWS:
-        state = _with_values(state, max(rows // 4, _FIRST_ROWS))
+        state = _with_chunks(state, max(_more(int(counters[COUNTER_CHUNKS])), _FIRST_ROWS))
+    if made.tallies and len(state.values) >= 4 * _value_rows(made, state):
+        state = _with_values(state, _value_rows(made, state))
     return state
 
 
-def _grow_values(made: Layout, state: State) -> State:
-    """Make room for all that the fullest key's tallies may count anew, at three quarters full."""
+def _with_chunks(state: State, count: int) -> State:
+    return state._replace(
+        chunks=resized(state.chunks, count), entries=resized(state.entries, count * CHUNK)
+    )
+
+
+def _value_rows(made: Layout, state: State) -> int:
+    """Return the rows for all that the fullest key's tallies may count anew, to three quarters."""
     most = int(state.slots[: state.aux[COUNTERS, COUNTER_SLOTS], SLOT_COUNT].max()) + 1
     needed = int(state.aux[COUNTERS, COUNTER_USED]) + 2 * len(made.tallies) * most
-    rows = len(state.values)
-    while 4 * needed > 3 * rows:
-        rows *= 2
-    return state if rows == len(state.values) else _with_values(state, rows)
+    return max(_FIRST_ROWS, 1 << (4 * needed // 3).bit_length())
 
 
 def _with_values(state: State, rows: int) -> State:
@@ -149,19 +143,8 @@ def _rebuild_heap(state: State, key_bytes: int) -> State:
     copy_keys(state.heap, start, length, heap)
     state.slots[live, SLOT_KEY] = start
     state.aux[COUNTERS, COUNTER_HEAP] = used
-    state.aux[COUNTERS, COUNTER_GARBAGE] = 0
     return state._replace(heap=heap)
 
 
 def _more(rows: int) -> int:
     return rows + max(rows // 4, _FIRST_ROWS)
-
-
-def _resize(array: NDArray[Any], rows: int) -> None:
-    """Lengthen or shorten an array where it stands; what is cut off goes back to the system."""
-    array.resize((rows, *array.shape[1:]), refcheck=False)
-    if _LIBRARY is not None and array.nbytes >= _PAGE_BYTES:
-        # Whole pages of it; a system that refuses goes on with small ones.
-        begin = -(-array.ctypes.data // mmap.PAGESIZE) * mmap.PAGESIZE
-        size = (array.ctypes.data + array.nbytes - begin) // mmap.PAGESIZE * mmap.PAGESIZE
-        _LIBRARY.madvise(ctypes.c_void_p(begin), ctypes.c_size_t(size), _HUGE)

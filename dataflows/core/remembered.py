@@ -34,6 +34,11 @@ class Remembered:
         self.counters: NDArray[np.int64] = np.zeros(3, np.int64)
         self.free: NDArray[np.int64] = np.zeros(1, np.int64)
 
+    @property
+    def memory(self) -> int:
+        """Return the bytes of all arrays."""
+        return sum(one.nbytes for one in (self.rows, self.heap, self.counters, self.free))
+
     def make_room(self, kept: NDArray[np.bool_], size: int, more: int = 1) -> None:
         """Forget all but the ``kept`` rows.
 

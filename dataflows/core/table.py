@@ -54,9 +54,6 @@ if TYPE_CHECKING:
     from noskew.dataflows.definition.plan import StreamPlan, TablePlan
     from noskew.schemas.columns import Column
 
-_FIRST_ROWS: Final = 1024
-"""Slots and chunks a table starts with."""
-_REPORTS: Final = 256
 _NO_HEAP: Final = np.zeros(0, np.uint8)
 
 
@@ -135,7 +132,8 @@ class Table:
     @property
     def memory(self) -> int:
         """Return the bytes of all arrays of this table."""
-        return sum(array.nbytes for array in self._state)
+        arrays = sum(array.nbytes for array in (*self._state, self._homes, *self._scratch))
+        return arrays + sum(codes.memory for codes in self._codes.values())
 
     def process(self, lane: Lane, nodes: NDArray[np.float64], flags: NDArray[np.int32]) -> None:
         """Work through a lane; ``nodes`` and ``flags`` are written (see ``advance``)."""
@@ -202,9 +200,15 @@ class Table:
         until_us, found = np.empty(k, np.int64), np.empty((self._made.words, k), np.int64)
         nothing = np.zeros((self._made.fields - 1, 1), np.int64)
         which = np.maximum(slots, 0)
-        find_rows(
-            self._plan, self._state, which, as_of_us, horizon_us, fold_us, nothing, until_us, found
-        )
+        done = 0
+        while True:
+            done = find_rows(
+                self._plan, self._state, which, as_of_us, horizon_us, fold_us, nothing, until_us,
+                found, done,
+            )  # fmt: skip
+            if done == k:
+                break
+            self._state = pools.grow(self._made, self._state, 0)
         nodes = np.empty((max((op.node for op in self.plan.ops), default=-1) + 1, k))
         finish(
             self._plan, self._state.big, k, found, np.full(k, -1), as_of_us, horizon_us, nothing,

@@ -10,7 +10,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
-from noskew.dataflows.definition.durations import LONGEST_US, duration_us, show
+from noskew.dataflows.definition.durations import LONGEST_US, duration_us, is_duration, show
 from noskew.dataflows.definition.expression import NAMES
 from noskew.dataflows.definition.fields import nearest
 from noskew.dataflows.definition.plan import Stat
@@ -32,8 +32,8 @@ OUTPUTS: Final = ("scores", "dead", "alerts", "journal", "control", "retry")
 
 MOST_DDOF: Final = 2**22
 """More members than a window can have: no variance would ever have a value."""
-FINEST: Final = 15
-"""Decimal places of the finest quantum: all that float64 keeps of a number below 10."""
+FINEST: Final = 9
+"""Decimal places of the finest quantum: variances divide by its square, 10^18, within int64."""
 
 _TOPIC: Final = re.compile(r"[A-Za-z0-9._-]{1,249}", re.ASCII)
 _PIPELINE: Final = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,199}", re.ASCII)
@@ -136,7 +136,7 @@ def quantum(given: object, where: str, field: Callable[[object, str], Field]) ->
             raise DefinitionError(message)
         places = -int(match[1])
         if not 0 <= places <= FINEST:
-            wrong = "coarser than whole numbers" if places < 0 else "finer than float64 holds"
+            wrong = "coarser than whole numbers" if places < 0 else "finer than variances hold"
             message = f"{what} is {one!r}, {wrong}; write '1e-0' to '1e-{FINEST}'"
             raise DefinitionError(message)
         powers[found.name] = places
@@ -184,6 +184,13 @@ def readable(function: RowFunction, where: str) -> None:
         raise DefinitionError(message)
 
 
+def no_duration(name: object, stream: Stream, call: str) -> None:
+    """Refuse a duration in place of a column: ``count("1h")``."""
+    if isinstance(name, str) and name not in stream.record.fields and is_duration(name):
+        message = f"{call}: {name!r} stands where a column may; write over={name!r}"
+        raise DefinitionError(message)
+
+
 def aggregated(field: Field, stat: Stat, quanta: Mapping[str, int], call: str) -> None:
     """Check that a field's values can be aggregated exactly."""
     column(field, f"{call}: column {field.name!r}")
@@ -191,8 +198,13 @@ def aggregated(field: Field, stat: Stat, quanta: Mapping[str, int], call: str) -
     if field.kind == "float":
         if field.name in quanta:
             return
+        why = (
+            "its sums would depend on their order"
+            if stat in _ADDED
+            else "statistics are kept of whole numbers"
+        )
         hint = (
-            "its sums would depend on their order; give it a quantum, the step its values come in: "
+            f"{why}; give it a quantum, the step its values come in: "
             f"Stream(quantum={{{field.name!r}: '1e-2'}}), or put it into the schema as a long in "
             "minor units"
         )

@@ -43,7 +43,7 @@ if TYPE_CHECKING:
     from noskew.dataflows.definition.stream import Pipeline, Stream
 
 MOST_FILTERS: Final = 62
-"""Different conditions of one entity and stream: an entry has a bit for each."""
+"""Different conditions of one entity and stream: a record has a bit for each."""
 
 
 def compile_plan(pipeline: Pipeline) -> Plan:

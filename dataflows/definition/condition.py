@@ -13,6 +13,7 @@ from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Final, NoReturn
 
 from noskew.dataflows.definition.fields import nearest
+from noskew.dataflows.definition.literals import plain
 from noskew.dataflows.definition.plan import Both, Comparison, Either, Is, Negated
 from noskew.dataflows.errors import DefinitionError
 
@@ -35,6 +36,8 @@ _EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
 _MICROSECOND: Final = timedelta(microseconds=1)
 _FIRST_US: Final = (datetime.min.replace(tzinfo=UTC) - _EPOCH) // _MICROSECOND
 _LAST_US: Final = (datetime.max.replace(tzinfo=UTC) - _EPOCH) // _MICROSECOND
+_SHOWN: Final = 8
+"""Values of an ``isin`` that are shown; of more, the first and how many others there are."""
 _MOST: Final = 2**63 - 1
 _EXACT: Final = 2**53
 _ORDERS: Final = frozenset({Is.LESS, Is.LESS_EQUAL, Is.GREATER, Is.GREATER_EQUAL})
@@ -72,6 +75,8 @@ class Condition:
 
     def __str__(self) -> str:
         return show(self.filter, self.stream.record.fields)
+
+    __repr__ = __str__
 
     def _other(self, sign: str, other: object) -> Filter:
         if not isinstance(other, Condition):
@@ -142,7 +147,10 @@ def show(one: Filter, fields: Mapping[str, Field], *, inner: bool = False) -> st
         case Comparison(field, Is.NULL):
             text = f"{field} is null"
         case Comparison(field, Is.IN, values):
-            text = f"{field} in [{', '.join(_shown(fields[field], value) for value in values)}]"
+            some = [_shown(fields[field], value) for value in values[:_SHOWN]]
+            if len(values) > _SHOWN:
+                some.append(f"... {len(values) - _SHOWN:,} more")
+            text = f"{field} in [{', '.join(some)}]"
         case Comparison(field, op, values):
             text = f"{field} {SIGNS[op]} {_shown(fields[field], values[0])}"
     return f"({text})" if inner else text
@@ -162,6 +170,7 @@ def _shown(field: Field, value: float | str) -> str:
 def _literal(field: Field, op: Is, value: object, call: str) -> int | float | str:
     """Return a literal as the column holds it."""
     what = f"{call}: column {field.name!r} is {field.shown}"
+    value = plain(value)
     found: int | float | str | None
     if value is None:
         message = f"{what}; no comparison with None is ever true: write .is_null() or ~(...)"

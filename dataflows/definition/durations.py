@@ -47,6 +47,11 @@ def duration_us(text: object, what: str, *, zero: bool = False) -> int:
     return us
 
 
+def is_duration(text: str) -> bool:
+    """Return whether text has a duration's form."""
+    return _PATTERN.fullmatch(text) is not None
+
+
 def show(us: int) -> str:
     """Return a duration in the largest unit that divides it: 86,400,000,000 us is "1d"."""
     seconds = us // SECOND_US

@@ -13,6 +13,7 @@ from noskew.dataflows.definition.durations import duration_us
 from noskew.dataflows.definition.expression import EMPTY, NAMES, Statistic
 from noskew.dataflows.definition.feature import Feature, FeatureGroup, Operand
 from noskew.dataflows.definition.fields import nearest
+from noskew.dataflows.definition.literals import plain
 from noskew.dataflows.definition.plan import Stat
 from noskew.dataflows.definition.semantics import CLOSED
 from noskew.dataflows.errors import DefinitionError
@@ -63,6 +64,9 @@ class Entity:
 
     stream: Stream
     column: str
+
+    def __repr__(self) -> str:
+        return f"{self.stream.name}.by({self.column!r})"
 
     def count(
         self, column: str | None = None, **settings: Unpack[Windowed]
@@ -147,7 +151,7 @@ class Entity:
             raise AttributeError(message, name=name, obj=self)
 
     def _call(self, stat: Stat) -> str:
-        return f"{self.stream.name}.by({self.column!r}).{NAMES[stat]}()"
+        return f"{self!r}.{NAMES[stat]}()"
 
     def _windowed(
         self, stat: Stat, column: object, settings: Mapping[str, Any], ddof: int = 1
@@ -208,6 +212,7 @@ class Entity:
     def _aggregated(self, column: object, stat: Stat, call: str) -> str:
         if column is None and stat in (Stat.COUNT, Stat.RATE, Stat.DECAYED_COUNT):
             return ""
+        checks.no_duration(column, self.stream, call)
         field = self.stream.field(column, call)
         checks.aggregated(field, stat, self.stream.quantum, call)
         checks.exact(self.stream, field, call)
@@ -235,7 +240,7 @@ class Entity:
 
 def _several(given: object, what: str, call: str) -> tuple[bool, list[object]]:
     """Return whether several durations were given, and them."""
-    if isinstance(given, str) or not isinstance(given, Sequence):
+    if isinstance(given, (str, bytes)) or not isinstance(given, Sequence):
         return False, [given]
     if not given:
         message = f'{call}: {what}=[] has no window; write {what}="1h" or {what}=["1h", "7d"]'
@@ -258,6 +263,7 @@ def _empty(given: object, stat: Stat, call: str) -> float | None:
     """Return the value of a statistic of nothing, None for NaN."""
     if given is None:
         return EMPTY.get(stat)
+    given = plain(given)
     exact = isinstance(given, (int, float)) and not isinstance(given, bool) and abs(given) <= 2**53
     if not exact and not (isinstance(given, float) and math.isnan(given)):
         message = f"{call}: empty is {given!r}; write a number, or float('nan')"

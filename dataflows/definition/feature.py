@@ -21,6 +21,7 @@ from noskew.dataflows.definition.expression import (
     derived_name,
     describe,
 )
+from noskew.dataflows.definition.literals import plain
 from noskew.dataflows.definition.plan import Is, Row
 from noskew.dataflows.errors import DefinitionError
 
@@ -181,6 +182,8 @@ class Feature(Operand):
     def __str__(self) -> str:
         return self.name or describe(self.expression)
 
+    __repr__ = __str__
+
 
 @dataclass(frozen=True, slots=True, eq=False)
 class FeatureGroup(Operand):
@@ -195,6 +198,8 @@ class FeatureGroup(Operand):
 
     def __str__(self) -> str:
         return "[" + ", ".join(str(one) for one in self.members) + "]"
+
+    __repr__ = __str__
 
 
 def feature_name(name: object, what: str) -> str:
@@ -231,6 +236,7 @@ def _operand(row: Row, value: object) -> Expression:
         if isinstance(one, RowFunction):
             checks.readable(one, f"'{SIGNS[row]}'")
         return one
+    value = plain(value)
     if isinstance(value, bool) or not isinstance(value, (int, float)):
         message = (
             f"'{SIGNS[row]}' with {value!r}; write arithmetic between features and numbers only"

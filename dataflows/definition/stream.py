@@ -119,6 +119,9 @@ class Stream:
             )
             raise DefinitionError(message)
 
+    def __repr__(self) -> str:
+        return f"Stream({self.name!r})"  # messages show it: not its whole schema
+
     def by(self, column: str) -> Entity:
         """Return the entity that ``column`` identifies, to keep statistics by."""
         field = self.field(column, "by()")

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import dataclasses
 import math
-from datetime import UTC, datetime
-from typing import TYPE_CHECKING
+from datetime import UTC, date, datetime, tzinfo
+from typing import TYPE_CHECKING, Any
 
 import pytest
 from mirrors import STREAMS, Mirror, mark, pay, table, windowed
@@ -121,6 +121,63 @@ def test_a_client_follows_the_generation_pointer(server: RedisServer) -> None:
         assert got is not None
         assert (got.generation, got.seq) == (2, 0)
         assert client.read(CUSTOMER, -4) is None
+
+
+@pytest.mark.parametrize(
+    "pointer", [b"abc", b"", b"0", b"-1", b"1.0", b" 1", b"1_0", b"\xff", b"9" * 5_000]
+)
+def test_a_generation_pointer_that_is_no_number_is_refused_with_the_way_out(
+    server: RedisServer, pointer: bytes
+) -> None:
+    name = Names("noskew", "pay", 0).pointer.decode()
+    server.client.set(name, pointer)
+
+    with Client(plan(), server.url) as client, pytest.raises(UsageError) as raised:
+        client.read(CUSTOMER, 17)
+
+    said = str(raised.value)
+    assert said.startswith(f"the generation pointer {name!r} in Redis at {server.url}")
+    assert f"is {pointer[:20]!r}, not a whole number from 1" in said
+    assert said.endswith("Delete that key; noskew run sets it anew.")
+    assert len(said) < 300
+
+
+def test_a_generation_pointer_that_was_deleted_is_set_anew_by_the_next_rows(
+    server: RedisServer,
+) -> None:
+    server.client.delete(Names("noskew", "pay", 0).pointer)
+    with Client(plan(), server.url) as client:
+        assert client.read(CUSTOMER, 17) is None
+        with Store(plan(), url=server.url) as store:
+            store.commit([customers([17], seq=9, slots=[0])], 9)
+            assert store.flush(15)
+
+        assert client.read(CUSTOMER, 17) is not None
+
+
+@pytest.mark.parametrize("at", [1.5, True, "2023-11-14", date(2023, 11, 14)])
+def test_a_time_that_is_neither_us_nor_a_datetime_is_refused(at: Any) -> None:
+    with (
+        Client(plan()) as client,
+        pytest.raises(UsageError, match="us since the epoch as an int, or an aware") as raised,
+    ):
+        client.read(CUSTOMER, 17, at=at)
+
+    assert f"not {at!r} ({type(at).__name__})" in str(raised.value)
+
+
+def test_a_time_zone_that_says_nothing_is_no_time_zone() -> None:
+    with Client(plan()) as client, pytest.raises(UsageError, match="has no time zone"):
+        client.read(CUSTOMER, 17, at=datetime(2023, 11, 14, tzinfo=Nowhere()))
+
+
+class Nowhere(tzinfo):
+    """A time zone without an offset, which makes a datetime a naive one."""
+
+    def utcoffset(self, _: datetime | None) -> None:
+        return None
+
+    dst = tzname = utcoffset
 
 
 def test_a_row_of_another_definition_is_refused_naming_both(server: RedisServer) -> None:

@@ -16,9 +16,12 @@ from outages import (
     Payments,
     assert_clean,
     assert_each_scored_once,
+    assert_vectors_equal_an_undisturbed_replay,
     assert_vectors_equal_naive,
     finish,
+    make,
     pass_s,
+    put,
     row,
     start,
 )
@@ -230,13 +233,13 @@ def test_a_stop_with_redis_away_says_so_and_the_next_start_writes_the_rows(
 @pytest.mark.parametrize(
     "outage_s", [5.0, pytest.param(30.0, marks=[pytest.mark.full, pytest.mark.timeout(400)])]
 )
+@pytest.mark.parametrize("labelled", [False, True], ids=["payments", "payments and labels"])
 @pytest.mark.parametrize("how", ["paused", "killed"])
 def test_a_broker_that_was_away_is_waited_for_and_each_event_is_scored_once(
-    servers: Stack, tmp_path: Path, topic_name: str, how: str, outage_s: float
+    servers: Stack, tmp_path: Path, topic_name: str, how: str, outage_s: float, *, labelled: bool
 ) -> None:
-    own = Live.make(servers, tmp_path, topic_name)
-    payments = Payments(random.Random(7), own.partitions)
-    own.produce(payments.take(COUNT))
+    own, payments = make(servers, tmp_path, topic_name, random.Random(7), labelled=labelled)
+    put(own, payments.take(COUNT))
     ends = Ends(own)
     with start(own) as running:
         with Feeder(own, payments, piece=30, pause_s=0.02):
@@ -250,15 +253,16 @@ def test_a_broker_that_was_away_is_waited_for_and_each_event_is_scored_once(
                 pass_s(outage_s)
                 servers.start_server("kafka")
             assert running.alive, running.said
-            made = len(payments.made)
-            running.until(lambda: len(payments.made) > made + 200)
+            made = payments.count
+            running.until(lambda: payments.count > made + 200)
         ends = Ends(own)
-        running.until(lambda: ends.scored() >= len(payments.made))
+        running.until(lambda: ends.scored() >= payments.count)
         assert running.stop() == 0, running.said
         assert_clean(running.said)
 
     finish(own)
     assert_each_scored_once(own, payments.made)
+    assert_vectors_equal_an_undisturbed_replay(own)
 
 
 def test_a_second_signal_ends_it_at_once_where_the_first_waits_for_the_broker(

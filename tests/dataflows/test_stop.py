@@ -6,7 +6,6 @@ import random
 import signal
 from typing import TYPE_CHECKING, Final
 
-import pyarrow.parquet as pq
 import pytest
 from live import Live
 from outages import (
@@ -15,13 +14,13 @@ from outages import (
     Payments,
     assert_clean,
     assert_each_scored_once,
+    assert_vectors_equal_an_undisturbed_replay,
     finish,
+    make,
     pass_s,
+    put,
     start,
 )
-
-from noskew.dataflows.commands.replay import replay
-from noskew.dataflows.settings import settings
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -33,22 +32,30 @@ if TYPE_CHECKING:
 
 pytestmark = pytest.mark.stack
 
-STOPS: Final = 20
 SEED: Final = 20_261_123
 STOP_S: Final = 10.0
+OFTEN: Final = (pytest.mark.full, pytest.mark.timeout(600))
 
 
-def test_sigterm_at_twenty_random_moments_loses_and_repeats_nothing(
-    stack: Stack, tmp_path: Path, topic_name: str
+@pytest.mark.parametrize(
+    ("labelled", "stops"),
+    [
+        pytest.param(False, 12, id="payments"),
+        pytest.param(True, 8, id="payments and labels"),
+        pytest.param(False, 40, id="payments, often", marks=OFTEN),
+        pytest.param(True, 40, id="payments and labels, often", marks=OFTEN),
+    ],
+)
+def test_sigterm_at_random_moments_loses_and_repeats_nothing(
+    stack: Stack, tmp_path: Path, topic_name: str, *, labelled: bool, stops: int
 ) -> None:
     draw = random.Random(SEED)
-    own = Live.make(stack, tmp_path, topic_name)
-    payments = Payments(draw, own.partitions)
+    own, payments = make(stack, tmp_path, topic_name, draw, labelled=labelled)
     ends = Ends(own)
-    own.produce(payments.take(500))
+    put(own, payments.take(500))
     scored = 0
     with Feeder(own, payments, piece=20, pause_s=0.02):
-        for number in range(STOPS):
+        for number in range(stops):
             moment = MOMENTS[number % len(MOMENTS)]
             at = draw.random()
             print(f"seed {SEED}, stop {number}: {moment.__name__} at {at}")  # noqa: T201 - shown when it fails
@@ -57,15 +64,15 @@ def test_sigterm_at_twenty_random_moments_loses_and_repeats_nothing(
                 code = running.stop(STOP_S)
                 assert code == 0, running.said
                 assert_clean(running.said)
-            entry = own.journal()[-1] if ends("journal") not in ([], [0]) else None
-            assert ends.scored() == (0 if entry is None else entry.end), number
+            taken = [] if ends("journal") in ([], [0]) else own.taken()
+            assert ends.scored() == sum(source < own.partitions for source, _ in taken), number
             # It had time to do something, most of the times: the moments are not all the same.
-            scored += entry is not None and entry.end > 0
+            scored += bool(taken)
     finish(own)
 
-    assert scored >= STOPS // 2
+    assert scored >= stops // 2
     assert_each_scored_once(own, payments.made)
-    assert_vectors_equal_an_undisturbed_replay(own, tmp_path / "replayed.parquet")
+    assert_vectors_equal_an_undisturbed_replay(own)
     assert own.watermark() == len(payments.made) - 1
 
 
@@ -136,20 +143,3 @@ MOMENTS: Final[tuple[Callable[[Live, Forked, Ends, float], None], ...]] = (
     rebuilding,
     settling,
 )
-
-
-def assert_vectors_equal_an_undisturbed_replay(own: Live, out: Path) -> None:
-    """The features put out by all those processes are those of one that never stopped."""
-    replay(own.definition, ["kafka"], out, settings(**own.flags), order="journal")
-    table = pq.read_table(out, columns=["stream_partition", "stream_offset", *own.plan.names])
-    replayed = {
-        (partition, offset): values
-        for partition, offset, *values in zip(
-            *(table.column(i).to_numpy() for i in range(table.num_columns)), strict=True
-        )
-    }
-    found = own.scores()
-    assert len(found) == len(replayed)
-    for one in found:
-        values = replayed[one.partition, one.value["source"]["offset"]]
-        assert one.value["vector"] == b"".join(value.tobytes() for value in values), one.offset

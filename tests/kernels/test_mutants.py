@@ -43,6 +43,70 @@ def test_a_mutant_that_no_case_catches_is_reported(tmp_path: Path) -> None:
     assert found["caught"] == 0
 
 
+def run_doubles(what: str, out: Path) -> tuple[int, str, dict[str, object] | None]:
+    """Return how the harness ends with something wrong, what it says, and its result if any."""
+    command = [sys.executable, "tests/mutant_doubles.py", what, str(out)]
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True)
+    return done.returncode, done.stderr, json.loads(out.read_text()) if out.exists() else None
+
+
+def test_a_mutant_that_changes_nothing_survives_every_case(tmp_path: Path) -> None:
+    status, said, found = run_doubles("unchanged", tmp_path / "found.json")
+
+    assert found is not None, said
+    survivors = found["survivors"]
+    assert isinstance(survivors, list)
+    assert len(survivors) == found["mutants"] != 0
+    assert (status, found["caught"], found["caught_by"]) == (1, 0, {})
+
+
+@pytest.mark.parametrize(
+    ("deed", "case", "end"),
+    [
+        ("raises", "broken_case", "ERROR"),
+        ("hangs", "broken_case", "HANG"),
+        ("dies", "broken_case", "SIGNAL"),
+        ("fills", "broken_case", "MEMORY"),
+        ("unprepared", "unprepared_case", "cannot be prepared"),
+        ("wears-out", "worn_case", "MEMORY"),
+    ],
+)
+def test_a_case_that_sound_kernels_fail_stops_all(
+    deed: str, case: str, end: str, tmp_path: Path
+) -> None:
+    """Or else every mutant would seem to be caught. The last case passes until mutants hang."""
+    status, said, found = run_doubles(f"case-{deed}", tmp_path / "found.json")
+
+    assert (status, found) == (2, None), said
+    assert f"case {case} " in said
+    assert end in said
+
+
+@pytest.mark.parametrize(
+    ("deed", "end"), [("hangs", "HANG"), ("dies", "SIGNAL"), ("fills", "MEMORY")]
+)
+def test_how_a_mutant_ended_is_told(deed: str, end: str, tmp_path: Path) -> None:
+    _, said, found = run_doubles(f"mutant-{deed}", tmp_path / "found.json")
+
+    assert found is not None, said
+    assert found["caught_by"] == {end: found["caught"]}
+    assert found["caught"]
+
+
+def test_a_mutant_that_cannot_be_put_in_stops_all(tmp_path: Path) -> None:
+    status, said, found = run_doubles("mutant-raises", tmp_path / "found.json")
+
+    assert (status, found) == (2, None), said
+    assert "was not tried" in said
+
+
+def test_no_listed_mutant_is_of_code_that_has_changed() -> None:
+    command = [sys.executable, "tests/mutate.py", "--stale"]
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True)
+
+    assert (done.returncode, done.stdout) == (0, ""), done.stderr
+
+
 def test_each_listed_mutant_says_why_it_cannot_be_caught() -> None:
     listed = json.loads(LISTED.read_text())
 

@@ -243,6 +243,7 @@ def test_less_than_a_process_needs_is_refused_with_that_figure(plan: Plan) -> No
         (["1/s", "payments=2/s"], [], None, "the rate of stream payments twice"),
         (["labels=2/s"], [], None, "the rate of payments, the scored stream, is missing"),
         (["1/s"], ["customer_id"], None, "--keys customer_id: write an entity and a number"),
+        (["1/s"], ["customer_id=5"] * 2, None, "the number of customer_id twice; give it once"),
         (["1/s"], ["card=5"], None, "'card' is no entity of this pipeline; it has customer_id"),
         (["1/s"], [], "lots", "--memory lots: write a size such as 16GB"),
         (["1/s"], [], "0", "write a size"),

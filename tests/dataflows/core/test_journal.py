@@ -3,17 +3,15 @@
 from __future__ import annotations
 
 import dataclasses
-from typing import TYPE_CHECKING
 
 import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from journals import INPUTS, TOPICS, again, changed, followed, owner, turn
 
-from noskew.dataflows.core.batch import Turn
 from noskew.dataflows.core.journal import (
-    DECISIONS_MAX,
-    ENTRY_MAX,
+    ENTRY_DUE,
     LAYOUT,
     Decision,
     Entry,
@@ -26,63 +24,11 @@ from noskew.dataflows.errors import UnsafeResumeError
 from noskew.kernels.layout import NO_TIME
 from noskew.schemas import records
 
-if TYPE_CHECKING:
-    from collections.abc import Sequence
-
-Place = tuple[int, int]
-"""Input and offset."""
-
-STREAMS = ("payments", "labels")
-TOPICS = (
-    Topic("transactions", bytes(range(16)), 2),
-    Topic("fraud_labels", bytes(range(16, 32)), 1),
-)
-INPUTS = 3
-
-
-def owner(start: Sequence[int] = (0, 10, 20), seq: int = 0) -> Entry:
-    return Entry(
-        origin="owner",
-        shard=0,
-        owner="host:1:abc",
-        generation=1,
-        fingerprint=bytes(range(32)),
-        seq=seq,
-        count=0,
-        runs=b"",
-        streams=STREAMS,
-        topics=TOPICS,
-        next_offset=np.array(start, np.int64),
-        position_us=np.full(INPUTS, NO_TIME, np.int64),
-        event_us=np.full(INPUTS, NO_TIME, np.int64),
-        horizon_us=NO_TIME,
-        model=None,
-    )
-
-
-def turn(places: Sequence[Place]) -> Turn:
-    """Return records of any streams in processing order; the journal looks at no more of them."""
-    inputs = np.array([place[0] for place in places], np.int32)
-    offset = np.array([place[1] for place in places], np.int64)
-    return Turn(0, (), (inputs == INPUTS - 1).astype(np.int32), inputs, offset)
-
 
 def close(ledger: Ledger) -> Entry:
     times = np.array([5, NO_TIME, -(2**50)], np.int64)
     (entry,) = ledger.close(times, times, 7)
     return entry
-
-
-def followed(entries: Sequence[Entry]) -> list[tuple[int, int, int, int]]:
-    """Return all runs: input, first offset, next offset, count."""
-    found: list[tuple[int, int, int, int]] = []
-    for one in runs(entries):
-        found += zip(*(column.tolist() for column in one.columns), strict=True)
-    return found
-
-
-def again(entry: Entry) -> Entry:
-    return Entry.decode(entry.encode(9))
 
 
 def assert_same(left: Entry, right: Entry) -> None:
@@ -215,7 +161,7 @@ def test_a_ledger_is_full_long_before_a_broker_refuses_its_entry() -> None:
         ledger.take(turn(places), [])
         at += 2048
 
-    assert ENTRY_MAX <= len(close(ledger).encode(9)) < 1_000_000
+    assert ENTRY_DUE <= len(close(ledger).encode(9)) < 1_000_000
 
 
 def test_ranges_that_were_not_used_fill_an_entry_too() -> None:
@@ -230,22 +176,6 @@ def test_ranges_that_were_not_used_fill_an_entry_too() -> None:
     assert len(close(ledger).encode(9)) < 1_000_000
 
 
-def test_more_decisions_than_an_entry_holds_go_into_further_ones() -> None:
-    ledger = Ledger(owner((0, 0, 0)))
-    ledger.take(turn([(0, 0)]), [])
-    for key in range(2 * DECISIONS_MAX + 1):
-        ledger.decide("split_key", f"customer_id={key}", "partition 0 so far, now also 1")
-    none = np.full(3, NO_TIME, np.int64)
-
-    entries = ledger.close(none, none, NO_TIME)
-
-    assert [one.count for one in entries] == [1, 0, 0]
-    assert [len(one.decisions) for one in entries] == [DECISIONS_MAX, DECISIONS_MAX, 1]
-    assert all(len(one.encode(9)) < 1_000_000 for one in entries)
-    assert followed([owner((0, 0, 0)), *entries]) == [(0, 0, 1, 1)]
-    assert (ledger.seq, ledger.pending) == (1, False)
-
-
 def test_an_owner_entry_left_by_an_instance_that_withdrew_changes_nothing() -> None:
     ledger = Ledger(owner())
     ledger.take(turn([(0, 0)]), [])
@@ -255,10 +185,6 @@ def test_an_owner_entry_left_by_an_instance_that_withdrew_changes_nothing() -> N
     stray = changed(owner(), owner="another:1:x")
 
     assert followed([owner(), first, stray, second]) == [(0, 0, 1, 1), (0, 1, 2, 1)]
-
-
-def changed(entry: Entry, **fields: object) -> Entry:
-    return dataclasses.replace(entry, **fields)  # type: ignore[arg-type]  # whatever a test breaks
 
 
 def damaged(a: Entry, b: Entry) -> dict[str, list[Entry]]:

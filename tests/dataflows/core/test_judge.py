@@ -51,7 +51,7 @@ class Slow:
     folds: list[float] = field(default_factory=lambda: [-math.inf, -math.inf])
     origin: int | None = None
     accepted: list[Record] = field(default_factory=list)
-    open: dict[int, int] = field(default_factory=dict)
+    open: dict[int, Record] = field(default_factory=dict)
 
     def line(self, stream: int) -> float:
         plan = self.plan.streams[stream]
@@ -77,9 +77,10 @@ class Slow:
         elif plan.revise and record.id in self.open:
             reach = max(t.reach_us for t in self.plan.tables if t.stream == record.stream)
             closed = min(self.folds[record.stream], horizon - reach)
-            clocks = [self.clocks.get((record.stream, p), -math.inf) for p in range(3)]
-            lost = min(closed, min(clocks) - plan.allowed_lateness_us)
-            was = self.open[record.id]
+            last = self.open[record.id]
+            clock = self.clocks[(record.stream, last.partition)]
+            lost = min(closed, clock - plan.allowed_lateness_us)
+            was = last.time_us
             if lost <= was <= closed:
                 fate = FATE_LATE
             elif was > closed:
@@ -99,7 +100,7 @@ class Slow:
             self.origin = record.time_us
         self.accepted.append(record)
         if record.stream == 1:
-            self.open[record.id] = record.time_us
+            self.open[record.id] = record
         self.clocks[place] = max(self.clocks.get(place, -math.inf), record.time_us)
         self.horizon = max(self.horizon, self.line(0))
         self.folds[0] = self.horizon

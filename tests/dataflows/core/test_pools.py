@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import math
 import random
-from typing import TYPE_CHECKING
+from dataclasses import replace
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pytest
-from slow_table import drawn
+from slow_table import WINDOWS as SLOW_WINDOWS
+from slow_table import drawn, ops_of
 from tables import answers, check, lane_of, plan_of, small_pools, stream_of
 
 from noskew.dataflows.core.table import Table
@@ -19,7 +21,10 @@ from noskew.kernels.layout import (
     CHUNK_JUMP,
     CHUNK_NEXT,
     CHUNK_OWNER,
+    CHUNK_PREVIOUS,
     CHUNK_SERIAL,
+    CHUNK_TOTALS,
+    COUNTER_CHUNKS,
     COUNTER_FREE_CHUNK,
     COUNTER_FREED_CHUNKS,
     COUNTERS,
@@ -27,8 +32,10 @@ from noskew.kernels.layout import (
     FLAG_CAPPED,
     FOREVER,
     INSERT,
+    NULL,
     SLOT_COUNT,
     SLOT_FIRST,
+    SLOT_LAST,
     SLOT_LIVE,
 )
 from noskew.schemas.columns import Strings
@@ -37,6 +44,8 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from numpy.typing import NDArray
+
+    from noskew.dataflows.core.lane import Lane
 
 SECOND = 1_000_000
 HOUR = 3600 * SECOND
@@ -63,41 +72,111 @@ def small() -> Iterator[None]:
 def test_a_table_that_grows_and_shrinks_all_the_time_equals_the_slowest_reading(
     small: None, seed: int
 ) -> None:
-    check(drawn(seed, 250), shrink_and_look)
+    given = drawn(seed, 250)
+    often = sorted({*given.cuts, *range(0, 250, 10)})
+    check(replace(given, cuts=often), shrink_and_look)
+
+
+@pytest.mark.parametrize("seed", range(4))
+def test_chunks_that_move_change_no_answer(seed: int) -> None:
+    """Three keys of many chunks, freed at their old ends and out of their middles."""
+    rng = random.Random(seed)
+    plan, stream = plan_of(ops_of(rng), SLOW_WINDOWS), stream_of(revise=seed % 2 == 1)
+    untouched, moved = Table(plan, stream), 0
+    with small_pools():
+        table = Table(plan, stream)
+        for lane in busy(rng, 20, 30, revise=seed % 2 == 1):
+            assert np.array_equal(answers(table, lane), answers(untouched, lane), equal_nan=True)
+            before = table._state.chunks[:, CHUNK_SERIAL].copy()
+            shrink_and_look(table)
+            moved += where_they_were(table._state.chunks[:, CHUNK_SERIAL], before)
+    assert look_at_chunks(untouched).keys() == look_at_chunks(table).keys()
+    assert moved > 30
+
+
+def busy(rng: random.Random, lanes: int, size: int, *, revise: bool) -> Iterator[Lane]:
+    """Yield records of which a day's worth fills many chunks, every fifth long after its time."""
+    newest, known = START, list[tuple[int, int]]()
+    for _ in range(lanes):
+        keys, times, handles, old_us = list[int](), list[int](), list[int](), list[int]()
+        for _ in range(size):
+            newest += rng.choice([0, 1, SECOND, HOUR // 6, HOUR // 3, HOUR // 3])
+            keys.append(rng.choice([1, 1, 1, 2, 2, 3]))
+            times.append(newest - rng.choice([0, 0, 0, 0, rng.randrange(20 * HOUR)]))
+            open_since = [one for one in known if one[1] > newest - 20 * HOUR]
+            again = rng.choice(open_since) if open_since and rng.random() < 0.2 else None
+            handle, before_us = again if revise and again is not None else (len(known), NULL)
+            known.append((handle, times[-1]))
+            handles.append(handle if revise else -1)
+            old_us.append(before_us)
+        values = [rng.randrange(-9, 9) for _ in keys]
+        bits = [rng.randrange(2) for _ in keys]
+        yield lane_of(
+            keys, times, values, bits=bits, horizon_us=newest - HOUR, fold_us=newest - 20 * HOUR,
+            handle=handles, old_us=old_us,
+        )  # fmt: skip
+
+
+def where_they_were(after: NDArray[np.int64], before: NDArray[np.int64]) -> int:
+    """Return how many live chunks, known by their serials, lie elsewhere than before."""
+    places = {serial: at for at, serial in enumerate(before.tolist())}
+    return sum(
+        places.get(serial, at) != at
+        for at, serial in enumerate(after.tolist())
+        if serial != FOREVER
+    )
 
 
 def shrink_and_look(table: Table) -> None:
-    look_at_chunks(table)
+    """Shrink a table: chunks may lie elsewhere afterwards, and nothing else is different."""
+    before = look_at_chunks(table)
     table.shrink()
     assert table._state.aux[COUNTERS, COUNTER_FREED_CHUNKS] == 0
-    look_at_chunks(table)
+    assert look_at_chunks(table) == before
 
 
-def look_at_chunks(table: Table) -> None:
-    """Every key's chunks hold its entries in order, and a jump that is followed leads back."""
-    state = table._state
-    entries = 0
+def look_at_chunks(table: Table) -> dict[int, list[Any]]:
+    """Return what each slot holds, chunks said by their place in its list, not in the pool.
+
+    Asserts that every key's chunks hold its entries in order and are linked both ways, that a jump
+    that is followed leads back, and that each edge stands at an entry of its own key.
+    """
+    state, found, chunks = table._state, dict[int, list[Any]](), 0
     for slot in np.flatnonzero(state.slots[:, SLOT_LIVE] == 1).tolist():
-        before: dict[int, int] = {}
-        chunk, times = int(state.slots[slot, SLOT_FIRST]), list[int]()
+        key = state.slots[slot]
+        place: dict[int, int] = {END: END}
+        chunk, last, times, held = int(key[SLOT_FIRST]), END, list[int](), list[Any]()
         while chunk != END:
+            assert 0 <= chunk < state.aux[COUNTERS, COUNTER_CHUNKS]
+            assert chunk not in place, "the links lead round in a circle"
             row = state.chunks[chunk]
-            assert row[CHUNK_OWNER] == slot
+            assert (row[CHUNK_OWNER], row[CHUNK_PREVIOUS]) == (slot, last)
             jump = int(row[CHUNK_JUMP])
-            if jump != END and state.chunks[jump, CHUNK_SERIAL] < row[CHUNK_SERIAL]:
-                assert jump in before
-            before[chunk] = len(before)
-            first = chunk * CHUNK
-            times += state.entries[first : first + row[CHUNK_COUNT], 0].tolist()
-            chunk = int(row[CHUNK_NEXT])
+            if jump != END and state.chunks[jump, CHUNK_SERIAL] >= row[CHUNK_SERIAL]:
+                jump = END  # of a chunk that was freed: not followed
+            assert jump in place
+            mine = state.entries[chunk * CHUNK : chunk * CHUNK + row[CHUNK_COUNT]]
+            assert len(mine)
+            times += mine[:, 0].tolist()
+            held.append((place[jump], row[CHUNK_SERIAL], *row[CHUNK_TOTALS:], mine.tolist()))
+            place[chunk] = len(held)
+            chunk, last = int(row[CHUNK_NEXT]), chunk
+        chunks += len(held)
+        assert last == key[SLOT_LAST]
         assert times == sorted(times)
-        assert len(times) == state.slots[slot, SLOT_COUNT]
-        entries += len(times)
-    assert entries == table.entries
+        assert len(times) == key[SLOT_COUNT]
+        for field in table._made.edge_positions.tolist():
+            chunk, at = END if key[field] == END else key[field] // CHUNK, key[field] % CHUNK
+            assert chunk == END or at < state.chunks[chunk, CHUNK_COUNT]
+            held.append((place[chunk], at))
+        found[slot] = held
+    assert sum(state.slots[slot, SLOT_COUNT] for slot in found) == table.entries
     free, freed = int(state.aux[COUNTERS, COUNTER_FREE_CHUNK]), 0
-    while free != END:
+    while free != END and freed <= len(state.chunks):
         free, freed = int(state.chunks[free, CHUNK_NEXT]), freed + 1
     assert freed == state.aux[COUNTERS, COUNTER_FREED_CHUNKS]
+    assert chunks + freed == state.aux[COUNTERS, COUNTER_CHUNKS]
+    return found
 
 
 @pytest.mark.parametrize("seed", range(4))
