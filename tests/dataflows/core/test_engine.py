@@ -177,6 +177,40 @@ def test_a_key_of_two_partitions_is_reported_once_and_shops_are_not() -> None:
     assert engine.splits() == []
 
 
+def test_a_key_that_is_gone_begins_anew_in_any_partition() -> None:
+    """At newest + width no record can see it any more, swept or not."""
+    assert splits_at(HOUR - 1) == [SplitKey("card", 1, 0, 1, 3)]
+    assert splits_at(HOUR) == []
+
+
+def splits_at(horizon: int) -> list[SplitKey]:
+    """Return the split keys of a card seen in one partition, and past a horizon in the other."""
+    stream = replace(STREAMS[0], allowed_lateness_us=0, max_skew_us=DAY)
+    engine = Engine(plan_of((stream,), (CARD, SHOP)), (2,))
+    records = [
+        pay(0, 1, "x"),
+        pay(horizon, 2, "x"),
+        pay(horizon, 3, "x", partition=1),
+        pay(HOUR + 1, 1, "x", partition=1),
+        pay(HOUR + 2, 1, "x", partition=1),
+    ]
+
+    engine.process(turn_of((stream,), (2,), records, 0))
+
+    return engine.splits()
+
+
+def test_a_full_key_is_flagged_wherever_its_record_stands() -> None:
+    engine = Engine(plan_of(STREAMS[:1], (CARD, SHOP)), (2,), key_cap=1)
+    flags = [
+        engine.process(turn_of(STREAMS[:1], (2,), [pay(at, 1, "x")], at)).flags[0] & FLAG_CAPPED
+        for at in range(3)
+    ]
+
+    assert flags == [0, FLAG_CAPPED, FLAG_CAPPED]
+    assert engine.caps()[0] == CappedKey("card", 1, 0, 1)
+
+
 def test_a_late_payment_is_scored_not_aggregated_and_a_late_label_is_not_seen() -> None:
     streams = tuple(replace(stream, allowed_lateness_us=MINUTE) for stream in STREAMS)
     plan = plan_of(streams, (CARD, SHOP, FRAUDS))

@@ -149,6 +149,20 @@ def test_ids_that_cannot_matter_any_more_are_forgotten() -> None:
     assert len(judge._ids[0].rows) <= 4096  # bounded memory is the point
 
 
+def test_long_ids_find_room() -> None:
+    """Twenty of them are more than a table's text has room for at first."""
+    plan = plan_of(random.Random(0), "string")
+    plan = replace(plan, streams=(replace(plan.streams[0], dedupe_us=HOUR), plan.streams[1]))
+    judge = Judge(plan, PARTITIONS)
+    records = [Record(0, 0, START, n, dead=False) for n in range(20)]
+
+    first = judge.judge(turn_of(records, 0, strings=True, width=4000))
+    again = judge.judge(turn_of(records, 20, strings=True, width=4000))
+
+    assert first.fate.tolist() == [FATE_APPLIED] * 20
+    assert again.fate.tolist() == [FATE_DUPLICATE] * 20
+
+
 def plan_of(rng: random.Random, kind: str) -> Plan:
     def stream(place: int, **more: Any) -> StreamPlan:
         lateness, skew = rng.choice([0, HOUR, DAY]), rng.choice([HOUR, DAY])
@@ -179,7 +193,7 @@ def record_of(rng: random.Random, number: int) -> Record:
                   dead=rng.random() < 0.03)  # fmt: skip
 
 
-def turn_of(records: list[Record], seq: int, *, strings: bool) -> Turn:
+def turn_of(records: list[Record], seq: int, *, strings: bool, width: int = 0) -> Turn:
     batches = []
     for place in range(2):
         mine = [r for r in records if r.stream == place]
@@ -194,7 +208,7 @@ def turn_of(records: list[Record], seq: int, *, strings: bool) -> Turn:
                 available_us=np.array([r.time_us for r in mine], np.int64),
                 reason=np.array([r.dead for r in mine], np.uint8),
                 columns={
-                    "id": Strings.from_list([f"id-{i}" for i in ids])
+                    "id": Strings.from_list([f"id-{i}".rjust(width, ".") for i in ids])
                     if strings
                     else np.array(ids, np.int64)
                 },
