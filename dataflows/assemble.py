@@ -17,13 +17,15 @@ from noskew.dataflows.core.journal import Decision, Entry, Ledger, runs
 from noskew.dataflows.core.order import Journaled, Merged, Waiting
 from noskew.dataflows.core.scores import ScoreEncoder
 from noskew.dataflows.core.steps import Order
-from noskew.dataflows.errors import AlreadyRunningError, UnsafeResumeError
+from noskew.dataflows.errors import UnsafeResumeError
 from noskew.dataflows.kafka.deliver import Deliver
 from noskew.dataflows.kafka.journal_log import SHARD, JournalLog
-from noskew.dataflows.kafka.outbox import Outbox
+from noskew.dataflows.kafka.ownership import Ownership
 from noskew.dataflows.kafka.reader import Reader
+from noskew.dataflows.kafka.tail import none_beyond
 from noskew.dataflows.kafka.throttle import ThrottledReader
 from noskew.dataflows.kafka.topics import when
+from noskew.dataflows.kafka.transactions import Transactions
 from noskew.dataflows.pipeline import Shard
 from noskew.kernels.layout import NO_TIME
 from noskew.schemas.decode import Decoder
@@ -63,23 +65,25 @@ def assemble(
     """
     topics = checked.topics
     log = JournalLog(settings.brokers, checked.outputs.journal, SHARD, waits=waits)
-    last = log.last()
-    first = None if last is None else log.first()
-    if first is not None and last is not None:
-        _check(plan, topics, last)
-        _require(checked, first, last)
-    start = _origin(settings, checked) if first is None else first.next_offset
-    scored_start = start[: topics[0].partitions]
-    score_from = _score_from(settings, checked, scored_start) if first is None else _offsets(first)
-    model = None if bundle is None else (plan.model or "", bundle.sha256)
-    owner = _owner(plan, topics, last, start, score_from, model)
-    partitions = tuple(topic.partitions for topic in topics)
+    name = f"{socket.gethostname()}:{os.getpid()}:{uuid.uuid4().hex[:8]}"
+    ownership = Ownership(plan.name, name, log)
+    # Whoever is at work goes on where this start is refused anyway.
+    _resumable(plan, checked, log)
     with ExitStack() as opened:
-        outbox = Outbox(settings.brokers, waits=waits)
+        outbox = Transactions(settings.brokers, f"{plan.name}.{SHARD}", ownership.lost, waits=waits)
         opened.callback(outbox.close)
+        # In this order: from here on no other instance can commit, so what is read is the last.
+        outbox.begin()
+        log.settle()
+        ownership.entered()
+        first, last = _resumable(plan, checked, log)
+        none_beyond(settings.brokers, checked.outputs, checked.topics, last)
+        start, score_from = _beginning(settings, checked, first)
+        model = None if bundle is None else (plan.model or "", bundle.sha256)
+        owner = _owner(name, plan, topics, last, start, score_from, model)
+        partitions = tuple(topic.partitions for topic in topics)
         outbox.send_one(checked.outputs.journal, SHARD, owner.encode(checked.outputs.journal_id))
-        outbox.flush()
-        _alone(log, owner)
+        outbox.commit()
         reader = Reader(settings.brokers, topics, start, group=f"{plan.name}.{SHARD}")
         opened.callback(reader.close)
         waiting = Waiting(plan.streams, partitions)
@@ -121,6 +125,19 @@ def assemble(
     return shard
 
 
+def _beginning(
+    settings: Settings, checked: Checked, first: Entry | None
+) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+    """Return where the inputs begin, int64[inputs], and from where the scored stream's are scored.
+
+    Resolved at the first start, and from then on as the journal's first entry has it.
+    """
+    if first is not None:
+        return first.next_offset, _offsets(first)
+    start = _origin(settings, checked)
+    return start, _score_from(settings, checked, start[: checked.topics[0].partitions])
+
+
 def _encoder(
     plan: Plan, settings: Settings, checked: Checked, bundle: Bundle | None
 ) -> ScoreEncoder:
@@ -134,18 +151,24 @@ def _encoder(
     )
 
 
-def _alone(log: JournalLog, owner: Entry) -> None:
-    """Raise AlreadyRunningError where another instance has journaled since we looked."""
-    for entry in log.tail():
-        if entry.owner != owner.owner and entry.end > owner.seq:
-            raise AlreadyRunningError(
-                f"another instance ({entry.owner}) runs this pipeline: it journaled up to seq "
-                f"{entry.end} while {owner.owner} took over at {owner.seq}; stop that one first: "
-                "one pipeline is run once, and a second one needs another name"
-            )
+def _resumable(
+    plan: Plan, checked: Checked, log: JournalLog
+) -> tuple[Entry, Entry] | tuple[None, None]:
+    """Return the journal's first and last entry, None where there are none.
+
+    Raises UnsafeResumeError where going on from them could change results.
+    """
+    last = log.last()
+    if last is None:
+        return None, None
+    first = log.first()
+    _check(plan, checked.topics, last)
+    _require(checked, first, last)
+    return first, last
 
 
 def _owner(
+    name: str,
     plan: Plan,
     topics: tuple[Topic, ...],
     last: Entry | None,
@@ -168,7 +191,7 @@ def _owner(
     return Entry(
         origin="owner",
         shard=SHARD,
-        owner=f"{socket.gethostname()}:{os.getpid()}:{uuid.uuid4().hex[:8]}",
+        owner=name,
         generation=GENERATION,
         fingerprint=plan.fingerprint,
         seq=seq,

@@ -12,7 +12,6 @@ from typing import TYPE_CHECKING, Annotated, Any, NoReturn
 
 import typer
 from rich.console import Console
-from rich.table import Table
 
 from noskew.dataflows.errors import NoskewError
 from noskew.dataflows.stop import Stop
@@ -171,6 +170,25 @@ def replay(
 
 
 @app.command()
+def audit(
+    definition: Definition,
+    *,
+    brokers: Brokers = None,
+    retained: Annotated[
+        bool, typer.Option("--retained", help="What retention deleted is no finding.")
+    ] = False,
+    as_json: AsJson = False,
+) -> None:
+    """Prove that all that was taken came out, once and in order; exit 1 if it did not."""
+    from noskew.dataflows.commands import audit as command  # noqa: PLC0415  # start fast
+
+    report = command.audit(definition, _settings(brokers=brokers), retained=retained)
+    _show(report.to_json(), lambda console: command.render(report, console), as_json=as_json)
+    if not report.holds:
+        raise typer.Exit(1)
+
+
+@app.command()
 def train(
     definition: Definition,
     *,
@@ -260,7 +278,7 @@ def simulate(
         end=end if end is None or end.tzinfo else end.replace(tzinfo=dt.UTC),
     )
     value = json.loads(summary.to_json())
-    _show(value, lambda console: _pairs("simulated", value, console), as_json=as_json)
+    _show(value, lambda console: command.render(summary, console), as_json=as_json)
 
 
 @stack_app.command("up")
@@ -376,13 +394,6 @@ def _show(value: dict[str, Any], render: Callable[[Console], None], *, as_json: 
         sys.stdout.write(json.dumps(value, indent=1) + "\n")
     else:
         render(Console())
-
-
-def _pairs(title: str, value: dict[str, Any], console: Console) -> None:
-    table = Table(title=title, show_header=False)
-    for name, one in value.items():
-        table.add_row(name.replace("_", " "), str(one))
-    console.print(table)
 
 
 if __name__ == "__main__":

@@ -5,11 +5,13 @@ Every wait has a bound.
 
 from __future__ import annotations
 
+import time
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Final
 
 import confluent_kafka as ck
 
+from noskew.dataflows.kafka.tail import span
 from noskew.dataflows.kafka.topics import Admin
 from noskew.schemas import records
 
@@ -19,6 +21,17 @@ if TYPE_CHECKING:
     from meaning import Event
 
     from noskew.infra.stack import Stack
+
+
+CONSUMER: Final[dict[str, Any]] = {
+    "group.id": "tests",
+    "enable.auto.commit": False,
+    "enable.partition.eof": True,
+    "auto.offset.reset": "error",
+    "isolation.level": "read_committed",
+    "check.crcs": True,
+    "fetch.wait.max.ms": 10,
+}
 
 
 @dataclass(frozen=True)
@@ -118,23 +131,16 @@ def read_values(brokers: str, topic: str) -> list[bytes]:
     return [message.value() for message in read_messages(brokers, topic)]
 
 
-def read_messages(brokers: str, topic: str, timeout_s: float = 30.0) -> list[Any]:
-    """Return the committed messages of a topic to its present end, by partition and offset.
+def read_messages(
+    brokers: str, topic: str, timeout_s: float = 30.0, isolation: str = "read_committed"
+) -> list[Any]:
+    """Return the messages of a topic to its present end, by partition and offset.
+
+    isolation  "read_uncommitted" gives those of open and aborted transactions, too
 
     Raises AssertionError where the broker does not give them in time.
     """
-    consumer = ck.Consumer(
-        {
-            "bootstrap.servers": brokers,
-            "group.id": "tests",
-            "enable.auto.commit": False,
-            "enable.partition.eof": True,
-            "auto.offset.reset": "error",
-            "isolation.level": "read_committed",
-            "check.crcs": True,
-            "fetch.wait.max.ms": 10,
-        }
-    )
+    consumer = ck.Consumer({**CONSUMER, "isolation.level": isolation, "bootstrap.servers": brokers})
     found: list[Any] = []
     try:
         known = consumer.list_topics(topic, timeout=10).topics[topic]
@@ -155,6 +161,37 @@ def read_messages(brokers: str, topic: str, timeout_s: float = 30.0) -> list[Any
         consumer.close()
     found.sort(key=lambda message: (message.partition(), message.offset()))
     return found
+
+
+class Committed:
+    """Counts the committed records of a topic, each time reading on from where it was.
+
+    End offsets do not tell: the markers of transactions take offsets, too.
+    """
+
+    def __init__(self, brokers: str, topic: str, partitions: int) -> None:
+        self._consumer = ck.Consumer({**CONSUMER, "bootstrap.servers": brokers})
+        self._parts = [ck.TopicPartition(topic, p, 0) for p in range(partitions)]
+        self._next = [0] * partitions
+        self._counts = [0] * partitions
+        self._consumer.assign(self._parts)
+
+    def __call__(self, timeout_s: float = 30.0) -> list[int]:
+        """Return how many records of each partition are committed now."""
+        ends_s = time.monotonic() + timeout_s
+        stable = [span(self._consumer, part.topic, part.partition)[1] for part in self._parts]
+        while any(at < end for at, end in zip(self._next, stable, strict=True)):
+            assert time.monotonic() < ends_s, f"{self._parts}: at {self._next} of {stable}"
+            read = self._consumer.consume
+            messages: list[Any] = read(10_000, 0) or read(1, 0.1)
+            for message in messages:
+                error, partition = message.error(), message.partition()
+                if error is None:
+                    self._counts[partition] += 1
+                    self._next[partition] = message.offset() + 1
+                elif error.code() == ck.KafkaError._PARTITION_EOF:
+                    self._next[partition] = max(self._next[partition], message.offset())
+        return self._counts.copy()
 
 
 def ends(brokers: str, topic: str) -> list[int]:

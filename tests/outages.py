@@ -12,7 +12,6 @@ import multiprocessing as mp
 import os
 import signal
 import struct
-import sys
 import threading
 from collections import Counter
 from dataclasses import dataclass, field
@@ -22,7 +21,9 @@ from typing import TYPE_CHECKING, Any, Final, Self
 
 import pyarrow.parquet as pq
 import pytest
+from crashing import main
 from definitions import meaning_of
+from kafka_io import Committed
 from live import FEATURES, Live, Record
 from meaning import Event, bits
 from naive import Naive, Row
@@ -39,6 +40,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
     from types import TracebackType
 
+    from crashing import Crash
     from meaning import Value
     from naive import Answer
 
@@ -64,9 +66,9 @@ _SERVER: Final = mp.get_context("forkserver")
 class Forked:
     """``noskew`` with these arguments; leaving ``with`` ends it for sure."""
 
-    def __init__(self, arguments: Sequence[str], said: Path) -> None:
+    def __init__(self, arguments: Sequence[str], said: Path, crash: Crash | None = None) -> None:
         self._said = said
-        self._process = _SERVER.Process(target=_main, args=(list(arguments), str(said)))
+        self._process = _SERVER.Process(target=main, args=(list(arguments), str(said), crash))
 
     def __enter__(self) -> Self:
         _ensure_server()
@@ -123,11 +125,13 @@ class Forked:
         return self.wait(timeout_s)
 
 
-def start(own: Live, *arguments: str, **flags: Any) -> Forked:
+def start(own: Live, *arguments: str, crash: Crash | None = None, **flags: Any) -> Forked:
     """Return ``noskew run`` of a pipeline, to be used in ``with``."""
     said = own.folder / f"{own.name}.{len(list(own.folder.glob('*.said')))}.said"
     said.touch()
-    return Forked(["run", str(own.definition), *arguments, *options(own.flags | flags)], said)
+    return Forked(
+        ["run", str(own.definition), *arguments, *options(own.flags | flags)], said, crash
+    )
 
 
 def options(flags: dict[str, Any]) -> list[str]:
@@ -152,21 +156,24 @@ def assert_clean(said: str) -> None:
 
 @dataclass
 class Ends:
-    """End offsets of a pipeline's topics, over one connection: cheap enough to wait for."""
+    """How many records of a pipeline's topics are committed: cheap enough to wait for."""
 
     own: Live
     _admin: Admin = field(init=False)
+    _counts: dict[str, Committed] = field(init=False, default_factory=dict)
 
     def __post_init__(self) -> None:
         self._admin = Admin.connect(self.own.stack.brokers)
 
     def __call__(self, topic: str) -> list[int]:
-        """Return the end of each partition of ``<app>.<topic>``; nothing where there is none."""
-        known = self._admin.topic(f"{self.own.name}.{topic}")
-        if known is None:
-            return []
-        found: list[int] = self._admin.offsets(known.name, known.partitions, "latest").tolist()
-        return found
+        """Return each partition's number in ``<app>.<topic>``; nothing where there is none."""
+        if topic not in self._counts:
+            known = self._admin.topic(f"{self.own.name}.{topic}")
+            if known is None:
+                return []
+            brokers = self.own.stack.brokers
+            self._counts[topic] = Committed(brokers, known.name, known.partitions)
+        return self._counts[topic]()
 
     def scored(self) -> int:
         """Return how many scores are out."""
@@ -367,7 +374,8 @@ def _ensure_server() -> None:
     It finds ``warmed`` by the environment: what it is told of this process's path it leaves aside.
     """
     with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("PYTHONPATH", str(Path(__file__).parent))
+        paths = [str(Path(__file__).parent), os.environ.get("PYTHONPATH", "")]
+        patch.setenv("PYTHONPATH", os.pathsep.join(filter(None, paths)))
         _SERVER.set_forkserver_preload(["warmed"])
         forkserver.ensure_running()
 
@@ -379,16 +387,3 @@ def _place(own: Live, event: Event) -> Place:
 
 def _option(name: str) -> str:
     return f"--{name.replace('_', '-')}"
-
-
-def _main(arguments: list[str], said: str) -> None:
-    """Be ``noskew``: in the new process, with both streams in a file."""
-    from noskew.dataflows import cli
-
-    to = os.open(said, os.O_WRONLY | os.O_APPEND | os.O_CREAT)
-    os.dup2(to, 1)
-    os.dup2(to, 2)
-    sys.stdout = os.fdopen(1, "w", buffering=1, closefd=False)
-    sys.stderr = os.fdopen(2, "w", buffering=1, closefd=False)
-    sys.argv = ["noskew", *arguments]
-    cli.main()

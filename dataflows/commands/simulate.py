@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Final
 import numpy as np
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, TimeRemainingColumn
+from rich.table import Table
 
 from noskew.dataflows.errors import UsageError
 from noskew.dataflows.kafka import subjects
@@ -138,6 +139,14 @@ def simulate(
                 queue.push(pending)
             summary = _to_topics(simulation, timeline, feed, pace, queue, advance)
     return summary
+
+
+def render(summary: Summary, console: Console) -> None:
+    """Print what was simulated as a table."""
+    table = Table(title="simulated", show_header=False)
+    for name, one in json.loads(summary.to_json()).items():
+        table.add_row(name.replace("_", " "), str(one))
+    console.print(table)
 
 
 class _Tally:

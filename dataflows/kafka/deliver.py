@@ -1,8 +1,8 @@
-"""The end of the dataflow: scores and dead letters out, then the journal, then the rows.
+"""The end of the dataflow: scores, dead letters, alerts and the journal's entry, then the rows.
 
-The order is the guarantee: a journal entry is produced only after every output it covers is
-acknowledged, and rows are written only after the entry is. A restart reads progress from the last
-entry and from nothing else (DESIGN section 6, "until the protocol exists").
+Each settled interval is one transaction: its outputs and the entry that covers them are visible
+together or not at all, and rows are written only after its commit. A restart reads progress from
+the last committed entry and from nothing else (DESIGN section 6).
 """
 
 from __future__ import annotations
@@ -34,26 +34,26 @@ if TYPE_CHECKING:
     from noskew.dataflows.core.steps import Work
     from noskew.dataflows.definition.plan import Plan
     from noskew.dataflows.kafka.letters import Outputs
-    from noskew.dataflows.kafka.outbox import Outbox
     from noskew.dataflows.kafka.reader import Reader
+    from noskew.dataflows.kafka.transactions import Transactions
     from noskew.dataflows.store.writer import Store
     from noskew.schemas.decode import Decoder
 
 INTERVAL_MIN_S = 0.02
-"""Shortest time between journal entries."""
+"""Shortest time between transactions."""
 
-FLUSHES = 7
-"""Flushes in the running median: few, so that a backlog's long ones are soon forgotten."""
+COMMITS = 7
+"""Commits in the running median: few, so that a backlog's long ones are soon forgotten."""
 
-COMMIT_S = 1.0
+GROUP_S = 1.0
 """Shortest time between commits of group offsets: lag monitors look no more often."""
 
-FLUSH_SHARE = 10
-"""An interval lasts at least this many times the median flush, so that flushing stays cheap."""
+COMMIT_SHARE = 10
+"""An interval lasts at least this many times the median commit, so that committing stays cheap."""
 
 
 class Deliver:
-    """Puts out what a batch gave, and settles: outputs, journal, rows, in this order.
+    """Puts out what a batch gave, and settles: one transaction, then the rows.
 
     live   the journal has been followed to its end: from here on things are put out
     """
@@ -62,7 +62,7 @@ class Deliver:
         self,
         plan: Plan,
         outputs: Outputs,
-        outbox: Outbox,
+        outbox: Transactions,
         encoder: ScoreEncoder,
         ledger: Ledger,
         engine: Engine,
@@ -90,8 +90,8 @@ class Deliver:
         self._schemas_noted = [0] * len(self._decoders)
         self._store = store
         self._score_from = score_from
-        self._settled_s = self._committed_s = time.monotonic()
-        self._flushes_s: deque[float] = deque([0.0], maxlen=FLUSHES)
+        self._settled_s = self._group_s = time.monotonic()
+        self._commits_s: deque[float] = deque([0.0], maxlen=COMMITS)
         self._emitted_us: list[NDArray[np.int64]] = []
         # A first start has nothing to rebuild.
         self.live = ledger.seq == 0
@@ -109,14 +109,14 @@ class Deliver:
             return
         if not (work.silent or self.live):
             self._begin(work)
-        interval_s = max(INTERVAL_MIN_S, FLUSH_SHARE * statistics.median(self._flushes_s))
+        interval_s = max(INTERVAL_MIN_S, COMMIT_SHARE * statistics.median(self._commits_s))
         due = time.monotonic() - self._settled_s >= interval_s
         if self.live and (due or self._ledger.full or work.stop):
             self._settle(work)
 
     @property
     def settled(self) -> bool:
-        """Return whether everything that was put out is journaled."""
+        """Return whether everything that was put out is committed."""
         return self.live and not self._ledger.pending
 
     def close(self) -> None:
@@ -135,41 +135,40 @@ class Deliver:
                 "was; start anew under another pipeline name, and keep both for inspection"
             )
         self._waiting.resume(entry.position_us)
-        # What these report was alerted before it was journaled.
+        # What these report was alerted with the entry that covers it.
         self._engine.splits()
         self._engine.caps()
         self._rows(entry.end - 1)
         self.live = True
 
     def _settle(self, work: Work) -> None:
-        """Wait for the outputs, journal them, then hand the rows over."""
+        """Commit the outputs and their journal entry at once, then hand the rows over."""
         ledger, clocks = self._ledger, self._engine.clocks
         if ledger.seq != work.end:
             raise PoisonedStateError(
                 f"the steps stand at seq {work.end}, the journal at {ledger.seq}: records were "
                 "lost or doubled inside the process; start again, and report this"
             )
-        began_s = time.monotonic()
         self._alerts()
         self._writers()
         if ledger.pending:
-            self._outbox.flush()
+            began_s = time.monotonic()
             for entry in ledger.close(
                 self._waiting.taken_us, clocks.event_clock, int(clocks.horizon_us)
             ):
                 encoded = entry.encode(self._outputs.journal_id)
                 self._outbox.send_one(self._outputs.journal, entry.shard, encoded)
-            self._outbox.flush()
-            self._rows(ledger.last.end - 1)
-            if work.stop or time.monotonic() - self._committed_s >= COMMIT_S:
-                self._committed_s = time.monotonic()
-                self._reader.commit(ledger.last.next_offset)
+            self._outbox.commit()
             self._note(time.monotonic() - began_s)
+            self._rows(ledger.last.end - 1)
+            if work.stop or time.monotonic() - self._group_s >= GROUP_S:
+                self._group_s = time.monotonic()
+                self._reader.commit(ledger.last.next_offset)
         self._settled_s = time.monotonic()
 
-    def _note(self, flush_s: float) -> None:
+    def _note(self, commit_s: float) -> None:
         self.tally.entries += 1
-        self._flushes_s.append(flush_s)
+        self._commits_s.append(commit_s)
         # For display only: the wall clock decides nothing.
         now_us = time.time_ns() // 1000
         for record_time_us in self._emitted_us:

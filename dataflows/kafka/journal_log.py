@@ -11,6 +11,7 @@ import confluent_kafka as ck
 from noskew.dataflows.core.journal import Entry
 from noskew.dataflows.errors import DeliveryError, UnsafeResumeError
 from noskew.dataflows.kafka.reader import CONSUMER, ENDED, TRANSIENT, WAIT_S
+from noskew.dataflows.kafka.tail import span
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Generator, Iterator, Mapping
@@ -21,11 +22,15 @@ SHARD = 0
 TAIL = 16
 """Entries looked at for the last one."""
 
-TIMEOUT_S = 10.0
+OPEN_S = 60.0
+"""How long the end of a transaction is waited for that the broker has been told to end."""
+
+LOOK_S = 0.01
+"""Time between two looks at whether a transaction is still open."""
 
 
 class JournalLog:
-    """Reads one shard's journal partition.
+    """Reads one shard's journal partition: what is committed, and nothing else.
 
     waits    called while a broker keeps us waiting; may raise to give up
     """
@@ -48,6 +53,32 @@ class JournalLog:
             **(options or {}),
         }
 
+    def settle(self) -> None:
+        """Wait until nothing in the journal is open: only then is the last entry the last.
+
+        A commit's answer comes before its records can be read, and an abort's too. To be called
+        when no other producer can write: one that did would be waited for.
+        """
+        committed = ck.Consumer(self._config)
+        written = ck.Consumer({**self._config, "isolation.level": "read_uncommitted"})
+        began_s = time.monotonic()
+        try:
+            # First the end that only grows: what is committed up to it is all there was.
+            while (high := self._span(written)[1]) > (stable := self._span(committed)[1]):
+                waited_s = time.monotonic() - began_s
+                self._waits(waited_s)
+                if waited_s > OPEN_S:
+                    raise DeliveryError(
+                        f"the journal {self._topic!r} has a transaction open for {OPEN_S:g} s: it "
+                        f"is committed up to offset {stable}, written up to {high}; another "
+                        "producer writes to it, or the broker cannot end the transaction: see "
+                        "'kafka-transactions.sh find-hanging', then start again"
+                    )
+                time.sleep(LOOK_S)
+        finally:
+            written.close()
+            committed.close()
+
     def first(self) -> Entry:
         """Return the oldest entry; there is one where ``last`` gives one.
 
@@ -57,12 +88,12 @@ class JournalLog:
             return next(entries)
 
     def last(self) -> Entry | None:
-        """Return the entry that reaches furthest, None where the journal is empty.
+        """Return the newest of the entries that reach furthest, None where the journal is empty.
 
-        Not simply the newest: an instance that found another at work has left its owner entry.
+        With transactions that is the newest. Without them, in journals of version 0.1, an instance
+        that found another at work has left its owner entry.
         """
-        tail = self.tail()
-        return max(tail, key=lambda entry: entry.end) if tail else None
+        return max(reversed(self.tail()), key=lambda entry: entry.end, default=None)
 
     def tail(self) -> list[Entry]:
         """Return some of the newest entries, oldest first; none where the journal is empty."""
@@ -101,15 +132,7 @@ class JournalLog:
             consumer.close()
 
     def _span(self, consumer: ck.Consumer) -> tuple[int, int]:
-        part = ck.TopicPartition(self._topic, self._shard)
-        try:
-            low, high = consumer.get_watermark_offsets(part, timeout=TIMEOUT_S)
-        except ck.KafkaException as error:
-            raise DeliveryError(
-                f"the journal {self._topic!r} does not answer within {TIMEOUT_S:g} s "
-                f"({error.args[0].str()}): see whether the broker is up, then start again"
-            ) from error
-        return int(low), int(high)
+        return span(consumer, self._topic, self._shard)
 
     def _read(self, consumer: ck.Consumer, begin: int) -> Iterator[bytes]:
         """Yield the values from offset ``begin`` to the end; an outage is waited for."""

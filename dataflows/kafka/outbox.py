@@ -119,6 +119,7 @@ class Outbox:
         where a record, of this call or an earlier one, was not delivered or is not accepted.
         """
         for low, high in self._room.pieces(start):
+            self._starting()
             self._send_piece(
                 topic,
                 buffer,
@@ -136,13 +137,14 @@ class Outbox:
         key: bytes | None = None,
     ) -> None:
         """Queue one record: dead letters, alerts and journal records. Waits and raises as send."""
+        self._starting()
         size = len(value) + len(key or b"")
         self._wait_for_room(1, size, size)
         self._produce(topic, partition, [value], [key], [0])
 
     def flush(self) -> None:
         """Wait until everything queued is acknowledged. Raises DeliveryError."""
-        self._wait(lambda: self._producer.flush(0.05) == 0)
+        self._wait(lambda: self._served(self._producer.flush, 0.05) == 0)
 
     def close(self) -> None:
         """Drop what is still queued and end the client's threads."""
@@ -192,6 +194,7 @@ class Outbox:
         queued = self._producer.produce_batch(topic, records, partition=partition)
         if queued != len(records):
             refused = next(record["_error"] for record in records if "_error" in record)
+            self._refused(refused)
             self._fail(len(records) - queued, topic, partition, refused.str())
             self._raise()
 
@@ -209,12 +212,14 @@ class Outbox:
             try:
                 produce(topic, value, key, partition=partition, timestamp=timestamp)
             except (BufferError, ck.KafkaException) as error:
+                if isinstance(error, ck.KafkaException):
+                    self._refused(error.args[0])
                 # There is room, so a full queue means a record larger than the whole queue.
                 self._fail(1, topic, partition, str(error))
                 self._raise(error)
 
     def _wait_for_room(self, records: int, size: int, largest: int) -> None:
-        self._producer.poll(0)  # serves the failures, which else wait in the queue
+        self._served(self._producer.poll, 0)  # serves the failures, which else wait in the queue
         self._wait(lambda: self._room.fits(len(self._producer), records, size))
         self._room.take(size, largest)
 
@@ -222,7 +227,7 @@ class Outbox:
         began_s = time.monotonic()
         while not done():
             self._check()
-            self._producer.poll(0.005)
+            self._served(self._producer.poll, 0.005)
             self._waits(time.monotonic() - began_s)
         self._check()
 
@@ -230,7 +235,18 @@ class Outbox:
         if self._failed:
             self._raise()
 
+    def _served(self, call: Callable[[float], int], timeout_s: float) -> int:
+        """Let the client call back what it has to tell."""
+        return call(timeout_s)
+
+    def _starting(self) -> None:
+        """Be told that a record is about to be sent."""
+
+    def _refused(self, error: ck.KafkaError) -> None:
+        """Be told why a record was not taken, before that is raised."""
+
     def _note(self, error: ck.KafkaError, message: ck.Message) -> None:
+        self._refused(error)
         self._fail(1, str(message.topic()), message.partition(), error.str())
 
     def _fail(self, count: int, topic: str, partition: int | None, cause: str) -> None:

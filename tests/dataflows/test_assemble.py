@@ -11,8 +11,8 @@ from live import Live
 from noskew.dataflows import assemble as assembling
 from noskew.dataflows.kafka import preflight
 from noskew.dataflows.kafka.journal_log import JournalLog
-from noskew.dataflows.kafka.outbox import Outbox
 from noskew.dataflows.kafka.reader import Reader
+from noskew.dataflows.kafka.transactions import Transactions
 from noskew.dataflows.settings import settings
 
 if TYPE_CHECKING:
@@ -26,7 +26,8 @@ if TYPE_CHECKING:
 pytestmark = pytest.mark.stack
 
 OPENED: Final = {
-    "_alone": ["outbox"],
+    "none_beyond": ["journal", "outbox"],
+    "_owner": ["journal", "outbox"],
     "Reader": ["outbox"],
     "Engine": ["reader", "outbox"],
     "Decoder": ["reader", "outbox"],
@@ -50,10 +51,15 @@ def closed(monkeypatch: pytest.MonkeyPatch) -> list[str]:
     """What has been closed since the outbox was opened; the parts themselves are real."""
     names: list[str] = []
 
-    class WatchedOutbox(Outbox):
+    class WatchedOutbox(Transactions):
         def __init__(self, *arguments: Any, **options: Any) -> None:
             names.clear()
             super().__init__(*arguments, **options)
+
+        def commit(self) -> None:
+            super().commit()
+            # The journal's beginning has been looked at, for what is in the owner entry.
+            names.clear()
 
         def close(self) -> None:
             names.append("outbox")
@@ -71,7 +77,7 @@ def closed(monkeypatch: pytest.MonkeyPatch) -> list[str]:
             finally:
                 names.append("journal")
 
-    monkeypatch.setattr(assembling, "Outbox", WatchedOutbox)
+    monkeypatch.setattr(assembling, "Transactions", WatchedOutbox)
     monkeypatch.setattr(assembling, "Reader", WatchedReader)
     monkeypatch.setattr(assembling, "JournalLog", WatchedLog)
     return names

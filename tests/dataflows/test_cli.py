@@ -83,7 +83,7 @@ COMMANDS: Final = commands()
 
 def test_the_commands_are_these() -> None:
     assert set(COMMANDS) == {
-        "check", "run", "replay", "train", "simulate", "bench", "demo",
+        "check", "run", "replay", "audit", "train", "simulate", "bench", "demo",
         "stack up", "stack down", "stack status",
     }  # fmt: skip
 

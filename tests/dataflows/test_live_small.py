@@ -14,9 +14,10 @@ import pyarrow.parquet as pq
 import pytest
 import xxhash
 from definitions import meaning_of
-from live import Live, ends
+from live import Live
 from meaning import Event, bits
 from naive import LATE, Fate, Naive, Row
+from outages import Ends
 from strategies import DAY, HOUR, SECOND, START_US
 
 from noskew.dataflows.commands.replay import replay
@@ -87,6 +88,7 @@ def test_run_in_order_of_arrival_with_restarts_equals_naive_in_the_journals_orde
 ) -> None:
     own = Live.make(stack, tmp_path, topic_name, partitions=PARTITIONS)
     arrived = payments(seed=4)
+    ends = Ends(own)
     done = 0
     for last, run in runs_of_pieces(arrived):
         with own.start() as running:
@@ -94,7 +96,7 @@ def test_run_in_order_of_arrival_with_restarts_equals_naive_in_the_journals_orde
                 own.produce(piece.events, times_ms=piece.times_ms)
                 done += len(piece.events)
                 if last or place < len(run) - 1:
-                    running.until(lambda: put_out(own) >= done)  # noqa: B023  # called at once
+                    running.until(lambda: put_out(ends) >= done)  # noqa: B023  # called at once
                 # Otherwise the stop comes while the piece is being read.
             assert running.stop(signal.SIGTERM) == 0, running.stderr
 
@@ -216,9 +218,9 @@ def answers(own: Live, arrived: Arrived, order: list[Place]) -> tuple[Naive, dic
     return naive, {place: naive.process(arrived.places[place]) for place in order}
 
 
-def put_out(own: Live) -> int:
+def put_out(ends: Ends) -> int:
     """Return how many records have a score or a dead letter now."""
-    return sum(sum(ends(own.stack.brokers, f"{own.name}.{to}")) for to in ("scores", "dead"))
+    return sum(sum(ends(to)) for to in ("scores", "dead"))
 
 
 def assert_outputs_equal(

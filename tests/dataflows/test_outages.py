@@ -285,10 +285,7 @@ def test_a_second_signal_ends_it_at_once_where_the_first_waits_for_the_broker(
         assert code == -signal.SIGTERM
 
     finish(own)
-    # What had been sent and not journaled may have been sent again: at least once, until the
-    # transactions of the exactly-once protocol.
-    places = {(one.partition, one.value["source"]["offset"]) for one in own.scores()}
-    assert places == {(event.partition, event.offset) for event in payments.made}
+    assert_each_scored_once(own, payments.made)
 
 
 # -- one key in two partitions -----------------------------------------------------------------
