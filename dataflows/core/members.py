@@ -153,10 +153,12 @@ class Reading:
         elif stream.revise and same:
             old_us = self.steps[same[-1]].event.time_us
             reach_us = max((t.reach_us for t in plan.tables if t.stream == place), default=0)
-            if old_us > min(step.fold, horizon - reach_us):
+            closed_us = min(step.fold, horizon - reach_us)
+            if old_us > closed_us:
                 step.replaces = same[-1]
-            else:
+            elif old_us >= min(closed_us, clocks[place] - stream.allowed_lateness_us):
                 step.fate = LATE
+            # Older than that it is forgotten, and this one is new.
         return step
 
     def _visible(self, table: TablePlan, op: Op, at: int) -> list[int]:
