@@ -28,7 +28,7 @@ _LONG, _BYTES = 0, 2
 class ScoreColumns:
     """n scores, by (partition, offset) of their source; a partition's rows stand together.
 
-    place    int64[n]  position of the record in its own partition of the scores' topic
+    place    int64[n]  offset of the record in its own partition of the scores' topic
     vectors  float64[n, features]
     """
 

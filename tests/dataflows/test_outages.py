@@ -233,7 +233,13 @@ def test_a_stop_with_redis_away_says_so_and_the_next_start_writes_the_rows(
 @pytest.mark.parametrize(
     "outage_s", [5.0, pytest.param(30.0, marks=[pytest.mark.full, pytest.mark.timeout(400)])]
 )
-@pytest.mark.parametrize("labelled", [False, True], ids=["payments", "payments and labels"])
+@pytest.mark.parametrize(
+    "labelled",
+    [
+        pytest.param(False, id="payments"),
+        pytest.param(True, id="payments and labels", marks=pytest.mark.full),
+    ],
+)
 @pytest.mark.parametrize("how", ["paused", "killed"])
 def test_a_broker_that_was_away_is_waited_for_and_each_event_is_scored_once(
     servers: Stack, tmp_path: Path, topic_name: str, how: str, outage_s: float, *, labelled: bool
